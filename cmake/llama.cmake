@@ -1,0 +1,72 @@
+# Target costeer_llama: llama.cpp from LLAMA_SOURCE_DIR, else an installed one, else the pinned version from the cache.
+set(costeer_llama_static_libs "") # archives that a program linking libcosteer.a needs besides it
+set(costeer_llama_libdir "")      # where they are now; empty when llama.cpp is installed on the system
+set(costeer_llama_vocab_dir "")   # vocabulary-only models of its source tree, for tests; may be empty
+
+add_library(costeer_llama INTERFACE)
+
+# The API has no version that can be asked for; what we use is compiled instead.
+function(costeer_llama_usable out)
+  include(CheckCSourceCompiles)
+  set(CMAKE_REQUIRED_LIBRARIES ${ARGN} stdc++ m Threads::Threads)
+  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+  unset(COSTEER_LLAMA_API CACHE)
+  check_c_source_compiles("
+    #include <llama.h>
+    int main(void) {
+      struct llama_context_params c = llama_context_default_params();
+      struct llama_model_params m = llama_model_default_params();
+      c.n_outputs_max = 2; c.kv_unified = true; m.load_mode = LLAMA_LOAD_MODE_AUTO;
+      return llama_version() == 0;
+    }" COSTEER_LLAMA_API)
+  set(${out} ${COSTEER_LLAMA_API} PARENT_SCOPE)
+endfunction()
+
+find_package(Threads REQUIRED)
+if(LLAMA_SOURCE_DIR)
+  if(NOT EXISTS "${LLAMA_SOURCE_DIR}/include/llama.h")
+    message(FATAL_ERROR "LLAMA_SOURCE_DIR=${LLAMA_SOURCE_DIR}: no include/llama.h there; give the root of a llama.cpp source tree")
+  endif()
+  set(BUILD_SHARED_LIBS OFF)
+  foreach(part IN ITEMS APP TESTS EXAMPLES TOOLS SERVER COMMON UI)
+    set(LLAMA_BUILD_${part} OFF)
+  endforeach()
+  set(GGML_OPENMP OFF CACHE BOOL "")
+  set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+  add_subdirectory("${LLAMA_SOURCE_DIR}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL)
+  target_link_libraries(costeer_llama INTERFACE llama)
+  set(costeer_llama_vocab_dir "${LLAMA_SOURCE_DIR}/models")
+  message(STATUS "llama.cpp: from ${LLAMA_SOURCE_DIR}")
+else()
+  find_package(llama CONFIG QUIET)
+  if(llama_FOUND)
+    costeer_llama_usable(usable llama)
+  endif()
+  if(llama_FOUND AND usable)
+    target_link_libraries(costeer_llama INTERFACE llama)
+    message(STATUS "llama.cpp: installed, ${llama_DIR}")
+  else()
+    if(llama_FOUND)
+      message(WARNING "the installed llama.cpp (${llama_DIR}) lacks functions that CoSteer uses; building the pinned version")
+    endif()
+    set(sanitize_args "")
+    if(COSTEER_SANITIZE STREQUAL "thread")
+      set(sanitize_args --sanitize thread) # uninstrumented thread pools look like races
+    endif()
+    execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp ${sanitize_args} OUTPUT_VARIABLE prefix
+      OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
+    if(failed)
+      message(FATAL_ERROR "llama.cpp could not be had (above); install it, or pass -DLLAMA_SOURCE_DIR=")
+    endif()
+    set(costeer_llama_static_libs llama ggml ggml-cpu ggml-base)
+    set(costeer_llama_libdir "${prefix}/lib")
+    target_include_directories(costeer_llama SYSTEM INTERFACE "${prefix}/include")
+    target_link_libraries(costeer_llama INTERFACE "${prefix}/lib/libllama.a" "${prefix}/lib/libggml.a" "${prefix}/lib/libggml-cpu.a"
+      "${prefix}/lib/libggml-base.a" ${CMAKE_DL_LIBS})
+    execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp --source OUTPUT_VARIABLE costeer_llama_vocab_dir
+      OUTPUT_STRIP_TRAILING_WHITESPACE)
+    string(APPEND costeer_llama_vocab_dir "/models")
+    message(STATUS "llama.cpp: pinned, ${prefix}")
+  endif()
+endif()
+target_link_libraries(costeer_llama INTERFACE stdc++ m Threads::Threads)

@@ -1,0 +1,14 @@
+/* CoSteer: use a large language model as if it knew you, without it seeing what you told the small one. Includes everything. */
+#ifndef COSTEER_H
+#define COSTEER_H
+
+#include <costeer/cloud.h>
+#include <costeer/error.h>
+#include <costeer/log.h>
+#include <costeer/model.h>
+#include <costeer/sampler.h>
+#include <costeer/session.h>
+#include <costeer/steer.h>
+#include <costeer/version.h>
+
+#endif

@@ -1,0 +1,133 @@
+/* Models: GGUF files loaded through llama.cpp; their vocabulary, templates and prompts; whether two can be paired. */
+#ifndef COSTEER_MODEL_H
+#define COSTEER_MODEL_H
+
+#include <costeer/error.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A loaded model: weights and vocabulary, without any running state. Immutable after loading: threads may share it. */
+typedef struct costeer_model costeer_model;
+
+/** Called while a model loads, with the share done in [0, 1]; return false to stop (COSTEER_ECANCELED). */
+typedef bool (*costeer_model_progress_fn)(float share, void *user);
+
+typedef struct costeer_model_params {
+    int32_t n_gpu_layers; /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
+    bool vocab_only;      /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
+    costeer_model_progress_fn progress; /**< may be NULL */
+    void *progress_user;
+} costeer_model_params;
+
+/**
+ * Load a GGUF model.
+ *
+ * @param params    NULL: defaults (no offload, weights loaded, no progress)
+ * @param[out] out  free with costeer_model_free() after everything made from it; NULL on failure
+ * @return COSTEER_OK; COSTEER_EMODEL: the file is missing, truncated, not GGUF, damaged, or cannot generate text (an embedding or
+ *         encoder model); COSTEER_ENOMEM; COSTEER_ECANCELED
+ *
+ * Threads: one load at a time.   Blocks: for the time it takes to read the file.
+ */
+COSTEER_API costeer_err costeer_model_load(const char *path, const costeer_model_params *params, costeer_model **out,
+                                           costeer_error *err);
+COSTEER_API void costeer_model_free(costeer_model *model);
+
+/** What a model is. Strings live as long as the model. */
+typedef struct costeer_model_info {
+    const char *path;
+    const char *name;          /**< general.name, or "" */
+    const char *architecture;  /**< general.architecture, for example "qwen2" */
+    const char *description;   /**< llama.cpp's one-line description: size class and quantisation */
+    const char *chat_template; /**< the template's text, or NULL */
+    const char *vocab_type;    /**< "BPE", "SPM", … */
+    char vocab_sha256[65]; /**< hex SHA-256 of the token texts, in order of id, each preceded by its length (32-bit little-endian)
+                            */
+    uint64_t file_bytes;
+    uint64_t size_bytes; /**< of the weights */
+    uint64_t n_params;
+    int32_t n_vocab;        /**< tokens of the tokenizer, trailing unused padding left out */
+    int32_t n_vocab_padded; /**< width of the model's output */
+    int32_t n_ctx_train;    /**< positions it was trained for */
+    int32_t n_embd;
+    int32_t n_layer;
+    bool adds_bos;
+} costeer_model_info;
+
+COSTEER_API const costeer_model_info *costeer_model_get_info(const costeer_model *model);
+
+/**
+ * Check that an SLM can steer an LLM: the same token-to-id map.
+ *
+ * Models of one family may pad their output to different widths; the tokenizers' vocabularies are compared, not the widths.
+ *
+ * @return COSTEER_OK; COSTEER_EPAIR: the message names the first token that differs, or both sizes
+ */
+COSTEER_API costeer_err costeer_model_check_pair(const costeer_model *llm, const costeer_model *slm, costeer_error *err);
+
+/** A growing list of token ids, owned by the caller; all-zero is an empty one. */
+typedef struct costeer_tokens {
+    int32_t *ids; /**< [n] */
+    size_t n;
+    size_t capacity;
+} costeer_tokens;
+
+COSTEER_API void costeer_tokens_dispose(costeer_tokens *tokens);
+
+/**
+ * Tokenize text; the result replaces what `out` held.
+ *
+ * @param n_bytes        length of text, at most 64 MiB
+ * @param add_special    put BOS/EOS where the model wants them
+ * @param parse_special  read special tokens' spellings in the text as those tokens
+ * @return COSTEER_OK; COSTEER_EUTF8 (the message gives the byte offset); COSTEER_EINVAL; COSTEER_ENOMEM
+ */
+COSTEER_API costeer_err costeer_model_tokenize(const costeer_model *model, const char *text, size_t n_bytes, bool add_special,
+                                               bool parse_special, costeer_tokens *out, costeer_error *err);
+
+/** Longest piece of text that one token stands for, in bytes. */
+#define COSTEER_PIECE_MAX 512
+
+/**
+ * Write the bytes of a token as they appear in text (special tokens give none).
+ *
+ * @param[out] piece  not NUL-terminated; may end in the middle of a UTF-8 character
+ * @return bytes written, 0 … COSTEER_PIECE_MAX; 0 for an id out of range
+ */
+COSTEER_API size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, char piece[COSTEER_PIECE_MAX]);
+
+/** True when a token ends generation (EOS, end of turn, …). */
+COSTEER_API bool costeer_model_is_end(const costeer_model *model, int32_t token);
+
+/** A prompt in parts. NULL or empty parts are left out. */
+typedef struct costeer_prompt {
+    const char *system;           /**< system message */
+    const char *context;          /**< the private text: only for a model on this device */
+    const char *query;            /**< the public request */
+    const char *context_template; /**< the user message where a context is given, with {context} and {query};
+                                       NULL: "{context}\n\n{query}" */
+    const char
+        *chat_template; /**< NULL: the model's own; "raw": no template; else the name of one that llama.cpp knows ("chatml") */
+} costeer_prompt;
+
+/**
+ * Build the prompt's tokens for a model: user message, chat template, tokenizer.
+ *
+ * The context stands first in the default user message, so that what was computed for it can be kept for the next query.
+ *
+ * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a context template without {query} or {context}, an unknown template name;
+ *         COSTEER_EMODEL: the model has no template, or one that llama.cpp's C library does not know: the message says what to
+ * pass; COSTEER_EUTF8; COSTEER_ENOMEM
+ */
+COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
+                                             costeer_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

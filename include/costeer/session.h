@@ -1,0 +1,203 @@
+/*
+ * The device's side of an answer: the SLM that yields the deltas, and the loop that steers.
+ *
+ * The loop knows neither models nor threads nor sockets: it takes a cloud, a delta source and a vocabulary.
+ */
+#ifndef COSTEER_SESSION_H
+#define COSTEER_SESSION_H
+
+#include <costeer/cloud.h>
+#include <costeer/model.h>
+#include <costeer/sampler.h>
+#include <costeer/steer.h>
+#include <stdatomic.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- delta source --------------------------------------------------------------------------------------------------- */
+
+/** Where expert and amateur logits come from; an implementation's struct begins with one. */
+typedef struct costeer_delta_source costeer_delta_source;
+
+typedef struct costeer_delta_source_ops {
+    /** Prepare position 0: read the prompts. Blocks. */
+    costeer_err (*begin)(costeer_delta_source *self, costeer_error *err);
+    /** Advance every sequence by a token. Blocks. */
+    costeer_err (*step)(costeer_delta_source *self, int32_t token, costeer_error *err);
+    /** Fill expert and amateur of deltas[0..n_deltas), valid until the next begin or step; weights are left alone. */
+    void (*read)(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas);
+} costeer_delta_source_ops;
+
+struct costeer_delta_source {
+    const costeer_delta_source_ops *ops;
+    size_t n_deltas; /**< contexts, 1 … COSTEER_DELTAS_MAX */
+};
+
+/** The SLM: amateur and experts as sequences of one context, stepped in one batch. */
+typedef struct costeer_slm costeer_slm;
+
+typedef struct costeer_slm_params {
+    int32_t n_contexts; /**< experts, 1 … COSTEER_DELTAS_MAX */
+    int32_t n_ctx;      /**< tokens of prompt and answer of each sequence; 0: what the model was trained for, at most 8192 */
+    int32_t n_threads;  /**< >= 1 */
+} costeer_slm_params;
+
+/**
+ * Create the SLM's running state.
+ *
+ * @param model     must outlive it
+ * @param[out] out  free with costeer_slm_free(); NULL on failure
+ * Threads: one at a time.
+ */
+COSTEER_API costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
+                                           costeer_error *err);
+COSTEER_API void costeer_slm_free(costeer_slm *slm);
+
+/**
+ * Set the prompts of the next answer. What a sequence already holds of its prompt's beginning is kept, so that a second query
+ * with the same context computes only the query.
+ *
+ * @param amateur  the prompt without a context
+ * @param experts  [n_contexts] the prompts with one each
+ * @param max_tokens  answer tokens that must still fit
+ * @return COSTEER_OK; COSTEER_ETOOLONG: the message gives both sizes
+ */
+COSTEER_API costeer_err costeer_slm_set_prompts(costeer_slm *slm, const costeer_tokens *amateur, const costeer_tokens *experts,
+                                                int32_t max_tokens, costeer_error *err);
+
+/** Stop a begin or step that is running, from another thread or a signal handler: it returns COSTEER_ECANCELED. NULL: none. */
+COSTEER_API void costeer_slm_set_cancel(costeer_slm *slm, const atomic_bool *cancel);
+
+/** Prompt tokens computed by the last begin (all sequences), those kept from before not counted. */
+COSTEER_API size_t costeer_slm_prefilled(const costeer_slm *slm);
+
+/** The SLM as a delta source; lives as long as the SLM. */
+COSTEER_API costeer_delta_source *costeer_slm_delta_source(costeer_slm *slm);
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+
+/** Token ids to text, as the loop needs it. */
+typedef struct costeer_vocab {
+    int32_t n_vocab;
+    size_t (*token_to_piece)(const void *model, int32_t token, char piece[COSTEER_PIECE_MAX]);
+    bool (*is_end)(const void *model, int32_t token);
+    const void *model;
+} costeer_vocab;
+
+/** The vocabulary of a model. */
+COSTEER_API costeer_vocab costeer_model_vocab(const costeer_model *model);
+
+#define COSTEER_BEST_MAX 5
+
+/** What happened at one position. Log-probabilities in nats, over the entries the device has seen when the base is sparse. */
+typedef struct costeer_position {
+    int32_t position;
+    int32_t token;
+    int32_t base_token;    /**< the cloud's own greedy choice */
+    bool steered;          /**< token differs from base_token */
+    bool is_end;           /**< the token ends the answer and has no text */
+    bool certified;        /**< always true with a dense base */
+    bool uncertified_kept; /**< not certified, and deepening was switched off */
+    int32_t n_deepened;    /**< times a deeper base was asked for */
+    int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
+    double unsent_mass;    /**< sampled, sparse: bound on the policy mass not seen; else 0 */
+    int64_t slm_us;        /**< SLM step */
+    int64_t cloud_wait_us; /**< waiting for the cloud after the SLM was done */
+    int64_t fuse_us;       /**< fuse, certify, choose */
+    /* The rest is filled only when costeer_session_params.details is set. */
+    double base_logprob; /**< of token */
+    double policy_logprob;
+    double delta; /**< sum of weighted deltas of token, minus nothing: raw, offset-free only when SLM arrays are log-probs */
+    int32_t n_best;
+    int32_t best_before[COSTEER_BEST_MAX]; /**< base's best tokens */
+    double best_before_logprob[COSTEER_BEST_MAX];
+    int32_t best_after[COSTEER_BEST_MAX]; /**< policy's best tokens */
+    double best_after_logprob[COSTEER_BEST_MAX];
+} costeer_position;
+
+/** Receives each position; return false to stop (COSTEER_EABORTED). */
+typedef bool (*costeer_position_fn)(const costeer_position *position, void *user);
+
+/** Receives text, always whole UTF-8 characters, not NUL-terminated; return false to stop (COSTEER_EABORTED). */
+typedef bool (*costeer_text_fn)(const char *text, size_t n_bytes, void *user);
+
+typedef struct costeer_session_params {
+    double strength;               /**< >= 0 usually; finite */
+    const double *context_weights; /**< [n_deltas], NULL: all 1 */
+    costeer_sampler_params sampler;
+    int32_t max_tokens;      /**< >= 1 */
+    int32_t base_top_k;      /**< 0: dense */
+    bool constant_k;         /**< never ask for a deeper base; count instead */
+    double unsent_tolerance; /**< sampled, sparse: 1e-3 is the default */
+    const char *const *stop; /**< [n_stop] strings that end the answer; they are not part of the text */
+    size_t n_stop;
+    bool details;
+    costeer_position_fn on_position; /**< may be NULL */
+    costeer_text_fn on_text;         /**< may be NULL */
+    void *user;                      /**< given to both */
+    const atomic_bool *cancel; /**< set from anywhere: the loop ends with COSTEER_ECANCELED, the report says what was done */
+} costeer_session_params;
+
+#define COSTEER_SESSION_DEFAULTS \
+    ((costeer_session_params){   \
+        .strength = 1.78325684, .sampler = COSTEER_SAMPLER_DEFAULTS, .max_tokens = 256, .unsent_tolerance = 1e-3})
+
+typedef enum costeer_finish {
+    COSTEER_FINISH_NONE = 0,   /**< an error or cancellation ended it */
+    COSTEER_FINISH_END = 1,    /**< an end-of-generation token */
+    COSTEER_FINISH_LENGTH = 2, /**< max_tokens */
+    COSTEER_FINISH_STOP = 3    /**< a stop string */
+} costeer_finish;
+
+/** Totals of an answer. Times in microseconds. */
+typedef struct costeer_report {
+    costeer_finish finish;
+    int32_t n_tokens;  /**< emitted, an end token included */
+    int32_t n_steered; /**< tokens that differ from the cloud's own choice */
+    int32_t n_certified;
+    int32_t n_deepened;    /**< positions at which a deeper base was asked for */
+    int32_t n_uncertified; /**< positions kept without proof (constant_k) */
+    double unsent_mass_max;
+    int64_t prefill_us;    /**< from the start to the first token's choice */
+    int64_t slm_us;        /**< sum of SLM steps after prefill */
+    int64_t cloud_wait_us; /**< sum of waits after prefill */
+    int64_t fuse_us;
+    int64_t total_us;
+} costeer_report;
+
+typedef struct costeer_session costeer_session;
+
+/**
+ * Create a session; everything a token needs is allocated here.
+ *
+ * @param cloud   where the base comes from; outlives the session
+ * @param deltas  where the deltas come from; NULL: the cloud's answer unsteered
+ * @return COSTEER_OK; COSTEER_EINVAL: the message names the parameter; COSTEER_ENOMEM
+ */
+COSTEER_API costeer_err costeer_session_create(costeer_cloud *cloud, costeer_delta_source *deltas, const costeer_vocab *vocab,
+                                               const costeer_session_params *params, costeer_session **out, costeer_error *err);
+COSTEER_API void costeer_session_free(costeer_session *session);
+
+/**
+ * Produce an answer: at each position wait for the base, steer, choose, commit, while the SLM steps.
+ *
+ * May be called again for another answer (delta source and prompt set anew by the caller).
+ *
+ * @param prompt  [n_prompt] tokens of the public prompt: all the cloud is given
+ * @param[out] report  filled in every case
+ * @return COSTEER_OK; COSTEER_ECANCELED; COSTEER_EABORTED; errors of cloud, delta source and fusion
+ *
+ * Threads: one at a time.   Blocks: for the whole answer.   No allocation per token.
+ */
+COSTEER_API costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt, size_t n_prompt,
+                                            costeer_report *report, costeer_error *err);
+
+/** The tokens of the last answer, an end token included; valid until the next run. */
+COSTEER_API const int32_t *costeer_session_tokens(const costeer_session *session, size_t *n);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

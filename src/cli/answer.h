@@ -1,0 +1,64 @@
+/* One answer: a cloud, optional deltas, a prompt; what came out of it. generate and compare are made of these. */
+#ifndef CS_CLI_ANSWER_H
+#define CS_CLI_ANSWER_H
+
+#include "cli/inputs.h"
+#include "cli/pair.h"
+#include "util/buffer.h"
+
+#include <costeer/session.h>
+#include <jansson.h>
+
+/** What is to be answered. Not owned. */
+typedef struct cs_answer_request {
+    costeer_cloud *cloud;
+    costeer_delta_source *deltas; /**< NULL: unsteered */
+    const costeer_model *model;   /**< its vocabulary spells the tokens */
+    const costeer_tokens *prompt;
+    costeer_session_params params; /**< callbacks and user may be set: they are called with every position and text */
+} cs_answer_request;
+
+typedef struct cs_answer {
+    cs_buffer text;
+    int32_t *tokens; /**< [n_tokens] */
+    bool *changed;   /**< [n_tokens] steering changed it */
+    size_t n_tokens;
+    costeer_report report;
+    costeer_err status;
+    costeer_error error; /**< filled when status is not COSTEER_OK */
+} cs_answer;
+
+/** Run a session. Returns its status, which is also in the answer; what came before a failure is kept. */
+costeer_err cs_answer_run(const cs_answer_request *request, cs_answer *out);
+void cs_answer_dispose(cs_answer *answer);
+
+/** "end", "length", "stop", "cancelled", or "error". */
+const char *cs_answer_finish(const cs_answer *answer);
+
+/** Tokens per second after the prompt was read; 0 when there is nothing to tell it from. */
+double cs_answer_rate(const cs_answer *answer);
+
+/** {"prefill", "slm", "llm_wait", "fuse", "total"} in µs. NULL when memory is out. */
+json_t *cs_answer_times(const cs_answer *answer);
+
+/* ---- what a request needs ---- */
+
+/** The steered side: the SLM with its prompts set. */
+typedef struct cs_device {
+    costeer_slm *slm;
+    costeer_tokens amateur;
+    costeer_tokens experts[CS_OPTION_LIST_MAX];
+} cs_device;
+
+/** Build a prompt's tokens; context NULL: without. Returns an exit code. */
+int cs_prompt_build(const costeer_model *model, const cs_settings *settings, const cs_inputs *inputs, const char *context,
+                    costeer_tokens *out);
+
+/** Create the SLM and set its prompts. Dispose of it in every case. Returns an exit code. */
+int cs_device_open(const costeer_model *slm, const cs_settings *settings, const cs_inputs *inputs, cs_device *out);
+void cs_device_dispose(cs_device *device);
+
+/** Create a cloud in this process. Returns an exit code. */
+int cs_cloud_open(const costeer_model *model, const cs_settings *settings, int32_t n_threads, costeer_cloud **out);
+
+#endif

@@ -1,0 +1,233 @@
+/*
+ * Reading and checking the texts of a run. A text is UTF-8 without NUL, at most 16 MiB (far above any context window, far below
+ * what would exhaust memory). A byte order mark and the line ends at the end are dropped: they are how the file was stored, not
+ * what it says. Nothing here shows any of the text: messages hold file names, sizes and offsets.
+ */
+#include "cli/inputs.h"
+
+#include "cli/message.h"
+#include "cli/signals.h"
+#include "cli/text.h"
+#include "util/file.h"
+#include "util/parse.h"
+#include "util/utf8.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT_BYTES_MAX ((size_t)16 << 20)
+
+static bool is_stdin(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+static const char *display_name(const char *path)
+{
+    return is_stdin(path) ? "standard input" : path;
+}
+
+/* ---- one text ---- */
+
+static int check_text(const char *what, const char *name, const char *text, size_t n_bytes)
+{
+    size_t bad = 0;
+    if (!cs_utf8_check(text, n_bytes, &bad)) {
+        return cs_fail(CS_EXIT_INPUT, "%s: the %s is not UTF-8: byte %zu (0x%02X); convert it first, for example with iconv",
+                       name, what, bad, (unsigned)(unsigned char)text[bad]);
+    }
+    const char *nul = memchr(text, '\0', n_bytes);
+    if (nul != NULL) {
+        return cs_fail(CS_EXIT_INPUT, "%s: the %s has a NUL at byte %zu; it must be plain text", name, what,
+                       (size_t)(nul - text));
+    }
+    if (cs_text_is_blank(text, n_bytes)) {
+        return cs_fail(CS_EXIT_INPUT, "%s: the %s is empty", name, what);
+    }
+    return CS_EXIT_OK;
+}
+
+/* Drops the byte order mark and the last line ends in place. */
+static void trim(char *text, size_t n_bytes)
+{
+    if (n_bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+        n_bytes -= 3;
+        memmove(text, text + 3, n_bytes + 1);
+    }
+    while (n_bytes > 0 && (text[n_bytes - 1] == '\n' || text[n_bytes - 1] == '\r')) {
+        text[--n_bytes] = '\0';
+    }
+}
+
+int cs_input_read_text(const char *path, const char *what, char **out)
+{
+    const char *name = display_name(path);
+    char *text;
+    size_t n_bytes;
+    *out = NULL;
+    int error = cs_file_read(path, TEXT_BYTES_MAX, cs_interrupt_wait_readable, &text, &n_bytes);
+    if (error != 0) {
+        return cs_fail_input(name, error, TEXT_BYTES_MAX);
+    }
+    size_t mark = n_bytes >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    int exit_code = check_text(what, name, text + mark, n_bytes - mark);
+    if (exit_code != CS_EXIT_OK) {
+        free(text);
+        return exit_code;
+    }
+    trim(text, n_bytes);
+    *out = text;
+    return CS_EXIT_OK;
+}
+
+/* ---- contexts ---- */
+
+/* FILE or FILE:WEIGHT. Returns the owned name of the file, NULL when memory is out. */
+static char *split_weight(const char *argument, double *weight)
+{
+    const char *colon = strrchr(argument, ':');
+    double value = 1.0;
+    *weight = 1.0;
+    if (colon == NULL || colon == argument || access(argument, F_OK) == 0 || cs_parse_double(colon + 1, &value) != CS_PARSE_OK) {
+        return strdup(argument);
+    }
+    *weight = value;
+    return strndup(argument, (size_t)(colon - argument));
+}
+
+static int read_context(const char *argument, cs_inputs *out)
+{
+    size_t i = out->n_contexts;
+    out->names[i] = split_weight(argument, &out->weights[i]);
+    if (out->names[i] == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    out->n_contexts++;
+    out->context_names[i] = display_name(out->names[i]);
+    return cs_input_read_text(out->names[i], "context", &out->contexts[i]);
+}
+
+static int join_contexts(cs_inputs *inputs)
+{
+    cs_buffer all = {.cap = CS_OPTION_LIST_MAX * (TEXT_BYTES_MAX + 2)};
+    bool ok = true;
+    for (size_t i = 0; i < inputs->n_contexts && ok; i++) {
+        if (inputs->weights[i] > 0.0) {
+            ok = (all.n_bytes == 0 || cs_buffer_append(&all, "\n\n", 2)) &&
+                 cs_buffer_append(&all, inputs->contexts[i], strlen(inputs->contexts[i]));
+        }
+    }
+    if (!ok) {
+        cs_buffer_dispose(&all);
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    inputs->all_contexts = all.bytes;
+    return CS_EXIT_OK;
+}
+
+/* ---- the query ---- */
+
+static int check_query_argument(const char *query)
+{
+    size_t n_bytes = strlen(query);
+    size_t bad = 0;
+    if (!cs_utf8_check(query, n_bytes, &bad)) {
+        return cs_fail(CS_EXIT_INPUT, "the query is not UTF-8: byte %zu", bad);
+    }
+    if (cs_text_is_blank(query, n_bytes)) {
+        return cs_fail(CS_EXIT_INPUT, "the query is empty; say what to ask");
+    }
+    return CS_EXIT_OK;
+}
+
+static int read_query(const cs_settings *settings, const cs_arguments *arguments, cs_inputs *out)
+{
+    if (arguments->n == 1 && !is_stdin(arguments->items[0])) {
+        int exit_code = check_query_argument(arguments->items[0]);
+        if (exit_code == CS_EXIT_OK) {
+            out->query = strdup(arguments->items[0]);
+            exit_code = out->query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        }
+        return exit_code;
+    }
+    const char *path = settings->query_file != NULL ? settings->query_file : "-";
+    if (is_stdin(path) && isatty(STDIN_FILENO) == 1 && !settings->quiet) {
+        cs_fail(CS_EXIT_OK, "reading the query from the terminal; end it with Ctrl-D on an empty line");
+    }
+    return cs_input_read_text(path, "query", &out->query);
+}
+
+/* ---- all of it ---- */
+
+static int check_sources(const cs_settings *settings, const cs_arguments *arguments)
+{
+    if (arguments->n > 1) {
+        return cs_fail(CS_EXIT_USAGE, "%zu arguments where one query is expected; put it in quotes", arguments->n);
+    }
+    if (arguments->n == 1 && settings->query_file != NULL) {
+        return cs_fail(CS_EXIT_USAGE, "a query and --query-file exclude each other");
+    }
+    bool query_is_stdin =
+        arguments->n == 1 ? is_stdin(arguments->items[0]) : settings->query_file == NULL || is_stdin(settings->query_file);
+    size_t n_stdin = query_is_stdin ? 1 : 0;
+    n_stdin += settings->text != NULL && is_stdin(settings->text) ? 1U : 0U;
+    for (size_t i = 0; i < settings->contexts.n; i++) {
+        double weight;
+        char *name = split_weight(settings->contexts.items[i], &weight);
+        n_stdin += name != NULL && is_stdin(name) ? 1U : 0U;
+        free(name);
+    }
+    if (n_stdin > 1) {
+        return cs_fail(CS_EXIT_USAGE, "standard input can be read once: give %s",
+                       query_is_stdin ? "the query as an argument or with --query-file" : "one of the texts as a file");
+    }
+    return CS_EXIT_OK;
+}
+
+static int read_context_template(const char *path, cs_inputs *out)
+{
+    int exit_code = cs_input_read_text(path, "context template", &out->context_template);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
+    static const char *const needed[] = {"{context}", "{query}"};
+    for (size_t i = 0; i < 2; i++) {
+        if (out->context_template == NULL || strstr(out->context_template, needed[i]) == NULL) {
+            return cs_fail(CS_EXIT_INPUT, "%s: the context template has no %s", display_name(path), needed[i]);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, cs_inputs *out)
+{
+    memset(out, 0, sizeof *out);
+    int exit_code = check_sources(settings, arguments);
+    for (size_t i = 0; i < settings->contexts.n && exit_code == CS_EXIT_OK; i++) {
+        exit_code = read_context(settings->contexts.items[i], out);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = join_contexts(out);
+    }
+    if (exit_code == CS_EXIT_OK && settings->context_template != NULL) {
+        exit_code = read_context_template(settings->context_template, out);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = read_query(settings, arguments, out);
+    }
+    return exit_code;
+}
+
+void cs_inputs_dispose(cs_inputs *inputs)
+{
+    for (size_t i = 0; i < CS_OPTION_LIST_MAX; i++) {
+        free(inputs->contexts[i]);
+        free(inputs->names[i]);
+    }
+    free(inputs->all_contexts);
+    free(inputs->query);
+    free(inputs->context_template);
+    memset(inputs, 0, sizeof *inputs);
+}

@@ -1,0 +1,33 @@
+/* The texts of a run: contexts, query, context template. All are read and checked before a model is loaded. */
+#ifndef CS_CLI_INPUTS_H
+#define CS_CLI_INPUTS_H
+
+#include "cli/settings.h"
+
+typedef struct cs_inputs {
+    const char *context_names[CS_OPTION_LIST_MAX]; /**< for messages */
+    char *contexts[CS_OPTION_LIST_MAX];
+    double weights[CS_OPTION_LIST_MAX];
+    size_t n_contexts;
+    char *all_contexts; /**< those with a positive weight, one after the other, for a model that gets them in its prompt; may be
+                           NULL */
+    char *query;
+    char *context_template;          /**< NULL: the default */
+    char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */
+} cs_inputs;
+
+/**
+ * Read what the settings and arguments name.
+ *
+ * @param arguments  none (the query comes from --query-file or standard input) or one, the query
+ * @param[out] out   dispose of it in every case
+ * @return an exit code; the message names the file and never shows its text
+ */
+int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, cs_inputs *out);
+
+/** Read a whole text, without the byte order mark before it and the line ends after it; "-" is standard input. */
+int cs_input_read_text(const char *path, const char *what, char **out);
+
+void cs_inputs_dispose(cs_inputs *inputs);
+
+#endif

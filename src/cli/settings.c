@@ -1,0 +1,311 @@
+/*
+ * The option tables that generate, compare and score share, and the checks between options. A default is written in the table and
+ * nowhere else; what depends on the machine (threads) or on other options (strength) is worked out in cs_settings_resolve().
+ */
+#include "cli/settings.h"
+
+#include "cli/message.h"
+#include "cli/signals.h"
+
+#include <costeer/log.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIELD(field) .offset = offsetof(cs_settings, field)
+
+static const cs_option input_options[] = {
+    {.name = "context",
+     .kind = CS_OPTION_FILES,
+     .value_name = "FILE[:WEIGHT]",
+     FIELD(contexts),
+     .help = "Private text for the SLM; it never leaves the device. WEIGHT multiplies the strength for this context (default 1; "
+             "negative: away from it). A file that exists under the whole name is taken as such. '-' is standard input"},
+    {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
+    {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
+    {.name = "context-template",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(context_template),
+     .help =
+         "The user message where a context is given, with {context} and {query} in it; without: the context, an empty line, the "
+         "query"},
+    {.name = "template",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "NAME",
+     FIELD(chat_template),
+     .help = "Chat template: raw (none), or one that llama.cpp knows by name (chatml, llama3, ...); without: the model's own"},
+};
+
+static const cs_option model_options[] = {
+    {.name = "llm",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(llm),
+     .help = "The large model, GGUF; without: the built-in one"},
+    {.name = "slm",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(slm),
+     .help = "The small model, GGUF, with the same vocabulary; without: the built-in one"},
+    {.name = "threads-llm",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 1024},
+     FIELD(threads_llm),
+     .help = "Threads for the LLM; without: all cores but one, at least 1"},
+    {.name = "threads-slm",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 1024},
+     .default_value = "1",
+     FIELD(threads_slm),
+     .help = "Threads for the SLM"},
+    {.name = "ctx-size",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 8, .max = 16777216},
+     FIELD(ctx_size),
+     .help = "Tokens of prompt and answer that must fit; without: what the model was trained for, at most 8192"},
+    {.name = "gpu-layers-llm",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = -1, .max = 100000},
+     .default_value = "0",
+     FIELD(gpu_layers_llm),
+     .help = "Layers of the LLM to offload when llama.cpp was built with a GPU backend, -1 all (passed through; untested here)"},
+    {.name = "gpu-layers-slm",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = -1, .max = 100000},
+     .default_value = "0",
+     FIELD(gpu_layers_slm),
+     .help = "The same for the SLM"},
+};
+
+static const cs_option steering_options[] = {
+    {.name = "strength",
+     .kind = CS_OPTION_REAL,
+     .value_name = "C",
+     FIELD(strength),
+     .help = "Weight of the delta: 0 is the LLM alone; without: what the published parameters amount to, 1.78325684"},
+    {.name = "T",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = COSTEER_STRENGTH_T_MAX},
+     FIELD(T),
+     .help = "Steps of the published update, instead of --strength; published value 20"},
+    {.name = "alpha", .kind = CS_OPTION_REAL, .value_name = "X", FIELD(alpha), .help = "Weight of the drift; published value 2"},
+    {.name = "beta", .kind = CS_OPTION_REAL, .value_name = "X", FIELD(beta), .help = "Weight of the delta; published value 1"},
+    {.name = "lambda",
+     .kind = CS_OPTION_REAL,
+     .value_name = "X",
+     .range = {.min = 0, .max = INFINITY, .min_open = true},
+     FIELD(lambda),
+     .help = "Pull towards the base; published value 2"},
+    {.name = "eta",
+     .kind = CS_OPTION_REAL,
+     .value_name = "X",
+     .range = {.min = 0, .max = INFINITY, .min_open = true},
+     FIELD(eta),
+     .help = "Step size; published value 10"},
+    {.name = "base-top-k",
+     .kind = CS_OPTION_INT,
+     .value_name = "K",
+     .range = {.min = 0, .max = INT32_MAX},
+     .default_value = "0",
+     FIELD(base_top_k),
+     .help = "Use only the K best entries of the LLM, and ask for more where they prove nothing; 0: all of them"},
+    {.name = "constant-k",
+     .kind = CS_OPTION_FLAG,
+     FIELD(constant_k),
+     .help = "Never ask for more than K; count the tokens kept without proof instead"},
+};
+
+static const cs_option answer_options[] = {
+    {.name = "max-tokens",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 1000000},
+     .default_value = "256",
+     FIELD(max_tokens),
+     .help = "Longest answer, in tokens"},
+    {.name = "stop",
+     .kind = CS_OPTION_TEXTS,
+     .value_name = "TEXT",
+     FIELD(stop),
+     .help = "End the answer where TEXT would appear; it is not part of the answer"},
+    {.name = "temperature",
+     .kind = CS_OPTION_REAL,
+     .value_name = "T",
+     .range = {.min = 0, .max = 1000},
+     .default_value = "0",
+     FIELD(sampler.temperature),
+     .help = "0 always takes the best token; above it tokens are drawn, and the options below apply"},
+    {.name = "top-k",
+     .kind = CS_OPTION_INT,
+     .value_name = "K",
+     .range = {.min = 0, .max = INT32_MAX},
+     .default_value = "0",
+     FIELD(sampler.top_k),
+     .help = "Draw among the K best tokens of the policy; 0: all"},
+    {.name = "top-p",
+     .kind = CS_OPTION_REAL,
+     .value_name = "P",
+     .range = {.min = 0, .max = 1, .min_open = true},
+     .default_value = "1",
+     FIELD(sampler.top_p),
+     .help = "Draw among the fewest best tokens that hold this share of the probability"},
+    {.name = "min-p",
+     .kind = CS_OPTION_REAL,
+     .value_name = "P",
+     .range = {.min = 0, .max = 1},
+     .default_value = "0",
+     FIELD(sampler.min_p),
+     .help = "Draw among tokens with at least this share of the best one's probability"},
+    {.name = "repetition-penalty",
+     .kind = CS_OPTION_REAL,
+     .value_name = "X",
+     .range = {.min = 1, .max = 1000},
+     .default_value = "1",
+     FIELD(sampler.repetition_penalty),
+     .help = "Divide the probability of recent tokens by this; it also applies at temperature 0"},
+    {.name = "repetition-window",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 65536},
+     .default_value = "64",
+     FIELD(sampler.repetition_window),
+     .help = "How many tokens are recent"},
+    {.name = "seed",
+     .kind = CS_OPTION_SEED,
+     .value_name = "N",
+     .default_value = "0",
+     FIELD(sampler.seed),
+     .help = "Seed of the draws: the same seed gives the same answer on every machine"},
+};
+
+static const cs_option output_options[] = {
+    {.name = "json", .kind = CS_OPTION_FLAG, FIELD(json), .help = "Print one JSON object at the end instead of text"},
+    {.name = "output",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(output),
+     .help = "Write to FILE instead of standard output; an existing file is replaced only when the answer is complete"},
+    {.name = "trace",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(trace),
+     .help =
+         "Write a JSON line per token of the steered answer to FILE. It holds private text, so only you may read it (mode 0600)"},
+    {.name = "log-level",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "LEVEL",
+     .choices = "error|warn|info|debug",
+     FIELD(log_level),
+     .help = "Show the library's messages on standard error up to LEVEL: error, warn, info or debug; they hold nothing private"},
+    {.name = "quiet",
+     .letter = 'q',
+     .kind = CS_OPTION_FLAG,
+     FIELD(quiet),
+     .help = "No progress, hints or summary on standard error"},
+    {.name = "verbose",
+     .letter = 'v',
+     .kind = CS_OPTION_FLAG,
+     FIELD(verbose),
+     .help = "The summary line on standard error even when that is not a terminal"},
+};
+
+const cs_option_group cs_group_input = CS_OPTION_GROUP("Input", input_options);
+const cs_option_group cs_group_models = CS_OPTION_GROUP("Models", model_options);
+const cs_option_group cs_group_steering = CS_OPTION_GROUP("Steering", steering_options);
+const cs_option_group cs_group_answer = CS_OPTION_GROUP("Answer", answer_options);
+const cs_option_group cs_group_output = CS_OPTION_GROUP("Output", output_options);
+
+/* ---- checks ---- */
+
+static bool has_published_parameter(const cs_settings *s)
+{
+    return s->T != 0 || !isnan(s->alpha) || !isnan(s->beta) || !isnan(s->lambda) || !isnan(s->eta);
+}
+
+static int resolve_strength(const cs_settings *s, double *strength)
+{
+    if (!isnan(s->strength)) {
+        if (has_published_parameter(s)) {
+            return cs_fail(CS_EXIT_USAGE,
+                           "--strength and --T, --alpha, --beta, --lambda, --eta exclude each other; give one or the others");
+        }
+        *strength = s->strength;
+        return CS_EXIT_OK;
+    }
+    costeer_strength_params params = COSTEER_STRENGTH_DEFAULTS;
+    params.T = s->T != 0 ? s->T : params.T;
+    params.alpha = isnan(s->alpha) ? params.alpha : s->alpha;
+    params.beta = isnan(s->beta) ? params.beta : s->beta;
+    params.lambda = isnan(s->lambda) ? params.lambda : s->lambda;
+    params.eta = isnan(s->eta) ? params.eta : s->eta;
+    costeer_error err = {.code = COSTEER_OK};
+    return costeer_strength_compute(&params, strength, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+}
+
+static void print_log(costeer_log_level level, const char *component, const char *message, void *user)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug"};
+    (void)user;
+    cs_fail(CS_EXIT_OK, "%s: %s: %s", names[level], component, message);
+}
+
+static void set_log(const char *name)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (int level = COSTEER_LOG_ERROR; name != NULL && level <= COSTEER_LOG_DEBUG; level++) {
+        if (strcmp(name, names[level]) == 0) {
+            costeer_log_set_callback(print_log, (costeer_log_level)level, NULL);
+        }
+    }
+}
+
+void cs_settings_prepare(cs_settings *settings)
+{
+    if (settings->threads_llm == 0) {
+        long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
+        settings->threads_llm = n_cores > 2 ? (int32_t)(n_cores - 1) : 1;
+    }
+    set_log(settings->log_level);
+}
+
+int cs_settings_resolve(cs_settings *settings, double *strength)
+{
+    int exit_code = resolve_strength(settings, strength);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
+    if (settings->constant_k && settings->base_top_k == 0) {
+        return cs_fail(CS_EXIT_USAGE, "--constant-k: needs --base-top-k, which says how many");
+    }
+    if (settings->trace != NULL && settings->output != NULL && strcmp(settings->trace, settings->output) == 0) {
+        return cs_fail(CS_EXIT_USAGE, "--trace and --output name the same file");
+    }
+    for (size_t i = 0; i < settings->stop.n; i++) {
+        if (settings->stop.items[i][0] == '\0') {
+            return cs_fail(CS_EXIT_USAGE, "--stop: an empty text would end every answer at once");
+        }
+    }
+    cs_settings_prepare(settings);
+    return CS_EXIT_OK;
+}
+
+costeer_session_params cs_settings_session(const cs_settings *settings, double strength)
+{
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    params.strength = strength;
+    params.sampler = settings->sampler;
+    params.max_tokens = settings->max_tokens;
+    params.base_top_k = settings->base_top_k;
+    params.constant_k = settings->constant_k;
+    params.stop = settings->stop.items;
+    params.n_stop = settings->stop.n;
+    params.cancel = cs_interrupt_flag();
+    return params;
+}

@@ -1,0 +1,69 @@
+/* What generate, compare and score have in common: their options, and what follows from them before any file is opened. */
+#ifndef CS_CLI_SETTINGS_H
+#define CS_CLI_SETTINGS_H
+
+#include "cli/options.h"
+
+#include <costeer/session.h>
+
+/** Fields as the options set them; see options.h for what a field holds when its option was not given. */
+typedef struct cs_settings {
+    const char *llm;
+    const char *slm;
+    const char *model; /* score */
+    int32_t threads_llm;
+    int32_t threads_slm;
+    int32_t ctx_size;
+    int32_t gpu_layers_llm;
+    int32_t gpu_layers_slm;
+
+    cs_option_list contexts;
+    const char *query_file;
+    const char *system;
+    const char *context_template;
+    const char *chat_template;
+    const char *text; /* score */
+    bool with_end;    /* score */
+
+    double strength;
+    int32_t T;
+    double alpha;
+    double beta;
+    double lambda;
+    double eta;
+    int32_t base_top_k;
+    bool constant_k;
+
+    costeer_sampler_params sampler;
+    int32_t max_tokens;
+    cs_option_list stop;
+
+    bool json;
+    const char *trace;
+    const char *output;
+    const char *log_level;
+    bool quiet;
+    bool verbose;
+} cs_settings;
+
+extern const cs_option_group cs_group_input;
+extern const cs_option_group cs_group_models;
+extern const cs_option_group cs_group_steering;
+extern const cs_option_group cs_group_answer;
+extern const cs_option_group cs_group_output;
+
+/**
+ * Check the options against each other, fill in what depends on the machine, and set where the library's messages go.
+ *
+ * @param[out] strength  what --strength, or the published parameters, amount to
+ * @return an exit code
+ */
+int cs_settings_resolve(cs_settings *settings, double *strength);
+
+/** The part of it that does not concern steering. */
+void cs_settings_prepare(cs_settings *settings);
+
+/** The session parameters that the settings give; callbacks and weights are left to the caller. */
+costeer_session_params cs_settings_session(const cs_settings *settings, double strength);
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * The process's environment at start: signals and standard streams.
+ *
+ * The handler only sets a flag. It is installed without SA_RESTART, so that a read from a terminal or pipe ends, and with
+ * SA_RESETHAND, so that a second Ctrl-C kills a program that is busy elsewhere.
+ */
+#include "cli/signals.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/select.h>
+#include <unistd.h>
+
+/* A signal handler can reach nothing but file scope. */
+static atomic_bool interrupted;
+static volatile sig_atomic_t last_signal;
+
+static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+#define N_NUMBERS (sizeof numbers / sizeof numbers[0])
+
+static void on_signal(int number)
+{
+    last_signal = number;
+    atomic_store(&interrupted, true);
+}
+
+/*
+ * A file opened while a standard stream is closed would get its number, and messages would land in it. The stand-in is opened the
+ * wrong way round, so that reading standard input or writing standard output still fails with EBADF.
+ */
+static void occupy_closed_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) == -1) {
+            int got = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+            (void)got;
+        }
+    }
+}
+
+void cs_signals_install(void)
+{
+    occupy_closed_streams();
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    action.sa_handler = on_signal;
+    action.sa_flags = (int)SA_RESETHAND;
+    for (size_t i = 0; i < N_NUMBERS; i++) {
+        struct sigaction before;
+        /* What nohup or a shell's background job ignores stays ignored. */
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN) {
+            sigaction(numbers[i], &action, NULL);
+        }
+    }
+}
+
+const atomic_bool *cs_interrupt_flag(void)
+{
+    return &interrupted;
+}
+
+bool cs_interrupted(void)
+{
+    return atomic_load(&interrupted);
+}
+
+/* A signal between the check of the flag and a blocking read would be lost: they are let through only inside pselect(). */
+bool cs_interrupt_wait_readable(int fd)
+{
+    sigset_t ours;
+    sigset_t before;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < N_NUMBERS; i++) {
+        sigaddset(&ours, numbers[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
+    bool goes_on = !cs_interrupted();
+    if (goes_on && fd < FD_SETSIZE) {
+        fd_set readable;
+        FD_ZERO(&readable);
+        FD_SET(fd, &readable);
+        goes_on = pselect(fd + 1, &readable, NULL, NULL, NULL, &before) >= 0 || errno != EINTR;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return goes_on;
+}
+
+int cs_interrupt_exit_code(void)
+{
+    return 128 + (last_signal != 0 ? (int)last_signal : SIGINT);
+}

@@ -1,0 +1,63 @@
+/*
+ * A llama.cpp context as CoSteer uses it: some sequences that advance together, one token each per step, in one batch.
+ *
+ * What a sequence holds of its next prompt's beginning is kept. Every call may be stopped; the state is usable afterwards.
+ */
+#ifndef CS_CORE_DECODER_H
+#define CS_CORE_DECODER_H
+
+#include <costeer/model.h>
+
+typedef struct cs_decoder cs_decoder;
+
+/** Asked often while the model computes, on any of its threads; true stops the computation. */
+typedef bool (*cs_decoder_stop_fn)(void *user);
+
+typedef struct cs_decoder_params {
+    const char *component;   /**< for messages, static: "slm" or "llm" */
+    int32_t n_sequences;     /**< >= 1 */
+    int32_t n_ctx;           /**< tokens that each sequence can hold; 0: what the model was trained for, at most 8192 */
+    int32_t n_threads;       /**< >= 1 */
+    cs_decoder_stop_fn stop; /**< may be NULL */
+    void *stop_user;
+} cs_decoder_params;
+
+/**
+ * Create the running state; every buffer that a step needs is allocated here.
+ *
+ * @param model     must outlive it
+ * @param[out] out  free with cs_decoder_free(); NULL on failure
+ * Threads: one at a time.
+ */
+costeer_err cs_decoder_create(const costeer_model *model, const cs_decoder_params *params, cs_decoder **out, costeer_error *err);
+void cs_decoder_free(cs_decoder *decoder);
+
+/** Tokens that each sequence can hold. */
+int32_t cs_decoder_n_ctx(const cs_decoder *decoder);
+
+/**
+ * Set the prompt of one sequence, to be computed by the next prefill.
+ *
+ * @param n_answer  tokens that must still fit behind it
+ * @param what      whose prompt, for the message
+ * @return COSTEER_OK; COSTEER_ETOOLONG: the message gives the sizes; COSTEER_EINVAL: empty, or a token id out of range
+ */
+costeer_err cs_decoder_set_prompt(cs_decoder *decoder, int32_t sequence, const int32_t *ids, size_t n, int32_t n_answer,
+                                  const char *what, costeer_error *err);
+
+/**
+ * Compute the prompts, but for what the sequences hold already; at least the last token of each.
+ *
+ * @param[out] n_computed  tokens computed, over all sequences; may be NULL
+ * @return COSTEER_OK; COSTEER_ECANCELED when stopped; COSTEER_ESTATE without prompts; COSTEER_EINTERNAL
+ */
+costeer_err cs_decoder_prefill(cs_decoder *decoder, size_t *n_computed, costeer_error *err);
+
+/** Append one token to every sequence. COSTEER_ESTATE before a prefill; COSTEER_ETOOLONG when a sequence is full. No allocation.
+ */
+costeer_err cs_decoder_step(cs_decoder *decoder, int32_t token, costeer_error *err);
+
+/** Logits behind a sequence's last token, [n_vocab_padded]; valid until the next prefill or step; NULL when there are none. */
+const float *cs_decoder_logits(const cs_decoder *decoder, int32_t sequence);
+
+#endif

@@ -1,0 +1,585 @@
+/*
+ * Models: GGUF files loaded through llama.cpp, and everything that is asked of their vocabularies.
+ *
+ * Together with decoder.c (the running state) this is the only user of llama.h: what the rest of CoSteer sees of llama.cpp is
+ * costeer/model.h and model_internal.h. A loaded model is immutable, so threads share it without a lock. llama.cpp's own messages
+ * go to our log callback and never to a stream; its first error on the loading thread becomes part of our message.
+ */
+#include "core/gguf_file.h"
+#include "core/model_internal.h"
+#include "util/error.h"
+#include "util/log.h"
+#include "util/utf8.h"
+
+#include <costeer/session.h>
+#include <errno.h>
+#include <limits.h>
+#include <llama.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The limit that costeer_model_tokenize() documents. */
+#define TEXT_BYTES_MAX ((size_t)64 << 20)
+
+/*
+ * A tokenizer of 152k tokens takes llama.cpp some 40 MB, and a pair has the same one twice. So the first model loaded with a
+ * tokenizer lends it to the next ones, which are loaded without; it stays in memory until the last of them is freed.
+ */
+typedef struct tokenizer {
+    char sha256[65];
+    struct llama_model *owner;
+    int n_users;
+    struct tokenizer *next;
+} tokenizer;
+
+static pthread_mutex_t tokenizers_mutex = PTHREAD_MUTEX_INITIALIZER;
+static tokenizer *tokenizers;
+
+struct costeer_model {
+    struct llama_model *llama;
+    tokenizer *tokenizer;
+    const struct llama_vocab *vocab; /* the tokenizer's */
+    int32_t n_texts;                 /* its tokens, padding included: may differ from this model's own width */
+    costeer_model_info info;
+    char *path;
+    char name[128];
+    char architecture[80];
+    char description[128];
+    int32_t n_ff;
+    bool is_offloaded;
+    bool is_vocab_only;
+    int32_t *special; /* [n_special] tokens whose spelling in a text can be read as the token itself */
+    int32_t n_special;
+    bool special_begins[256]; /* whether a special token's spelling begins with that byte */
+};
+
+/* ---- llama.cpp's log ----------------------------------------------------------------------------------------------------- */
+
+/* Per thread, because decoding threads report errors while another thread loads. */
+static _Thread_local char engine_error[256];
+
+void cs_engine_error_clear(void)
+{
+    engine_error[0] = '\0';
+}
+
+const char *cs_engine_error(void)
+{
+    return engine_error[0] == '\0' ? "no further details" : engine_error;
+}
+
+/* Copy a message without the function's name before it and the newline behind it. */
+static void copy_line(char *to, size_t size, const char *message)
+{
+    const char *colon = strstr(message, ": ");
+    if (colon != NULL && memchr(message, ' ', (size_t)(colon - message)) == NULL) {
+        message = colon + 2;
+    }
+    size_t n = strcspn(message, "\r\n");
+    n = n < size - 1 ? n : size - 1;
+    memcpy(to, message, n);
+    to[n] = '\0';
+}
+
+static void receive_log(enum ggml_log_level level, const char *message, void *user)
+{
+    (void)user;
+    char line[512];
+    copy_line(line, sizeof line, message);
+    if (level == GGML_LOG_LEVEL_ERROR && engine_error[0] == '\0') { /* the first says why; "failed to load" follows */
+        (void)snprintf(engine_error, sizeof engine_error, "%.255s", line);
+    }
+    costeer_log_level ours = COSTEER_LOG_DEBUG;
+    switch (level) {
+    case GGML_LOG_LEVEL_ERROR: /* the caller hears of it through the error object */
+    case GGML_LOG_LEVEL_WARN:
+        ours = COSTEER_LOG_WARN;
+        break;
+    case GGML_LOG_LEVEL_NONE:
+    case GGML_LOG_LEVEL_DEBUG:
+    case GGML_LOG_LEVEL_INFO:
+        break;
+    case GGML_LOG_LEVEL_CONT: /* pieces of a progress bar */
+        return;
+    }
+    if (line[0] != '\0' && cs_log_enabled(ours)) {
+        cs_log(ours, "llama.cpp", "%s", line);
+    }
+}
+
+static void start_engine(void)
+{
+    llama_log_set(receive_log, NULL);
+    llama_backend_init();
+}
+
+static char engine_version[32];
+
+static void name_engine_version(void)
+{
+    const char *version = llama_version();
+    (void)snprintf(engine_version, sizeof engine_version, "%s%.30s", version[0] == 'v' ? "" : "v", version);
+}
+
+const char *costeer_version_llama(void)
+{
+    static pthread_once_t named = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&named, name_engine_version);
+    return engine_version;
+}
+
+/* ---- what a model is ------------------------------------------------------------------------------------------------------- */
+
+/* Converters fill the vocabulary up to the width of the output with tokens like "[PAD151665]": not part of the tokenizer. */
+static bool is_padding(const struct llama_vocab *vocab, int32_t token)
+{
+    char pad[32];
+    (void)snprintf(pad, sizeof pad, "[PAD%d]", token);
+    return (llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_UNUSED) != 0 ||
+           strcmp(llama_vocab_get_text(vocab, token), pad) == 0;
+}
+
+static int32_t count_vocab(const struct llama_vocab *vocab)
+{
+    int32_t n = llama_vocab_n_tokens(vocab);
+    while (n > 1 && is_padding(vocab, n - 1)) {
+        n--;
+    }
+    return n;
+}
+
+static const char *vocab_type_name(enum llama_vocab_type type)
+{
+    static const char *const names[] = {"none", "SPM", "BPE", "WPM", "UGM", "RWKV", "PLaMo2"}; /* in llama.h's order */
+    return (size_t)type < sizeof names / sizeof names[0] ? names[type] : "unknown";
+}
+
+/* Collect the tokens that llama.cpp can read as themselves: control, unknown and user-defined ones. */
+static bool collect_special(costeer_model *model)
+{
+    const unsigned wanted = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN | LLAMA_TOKEN_ATTR_USER_DEFINED;
+    int32_t n = 0;
+    for (int32_t i = 0; i < model->n_texts; i++) {
+        n += ((unsigned)llama_vocab_get_attr(model->vocab, i) & wanted) != 0;
+    }
+    model->special = malloc(((size_t)n + 1) * sizeof *model->special);
+    if (model->special == NULL) {
+        return false;
+    }
+    for (int32_t i = 0; i < model->n_texts; i++) {
+        const char *text = llama_vocab_get_text(model->vocab, i);
+        if (((unsigned)llama_vocab_get_attr(model->vocab, i) & wanted) != 0 && *text != '\0') {
+            model->special[model->n_special++] = i;
+            model->special_begins[(unsigned char)*text] = true;
+        }
+    }
+    return true;
+}
+
+static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary, costeer_error *err)
+{
+    costeer_model_info *info = &model->info;
+    (void)llama_model_meta_val_str(model->llama, "general.name", model->name, sizeof model->name);
+    (void)llama_model_meta_val_str(model->llama, "general.architecture", model->architecture, sizeof model->architecture);
+    if (model->is_vocab_only) {
+        (void)snprintf(model->description, sizeof model->description, "%.80s vocabulary", model->architecture);
+    } else {
+        (void)llama_model_desc(model->llama, model->description, sizeof model->description);
+    }
+    info->path = model->path;
+    info->name = model->name;
+    info->architecture = model->architecture;
+    info->description = model->description;
+    info->chat_template = llama_model_chat_template(model->llama, NULL);
+    info->vocab_type = vocab_type_name(llama_vocab_type(model->vocab));
+    info->file_bytes = summary->file_bytes;
+    info->size_bytes = llama_model_size(model->llama);
+    info->n_params = llama_model_n_params(model->llama);
+    info->n_vocab_padded = (int32_t)summary->n_tokens;
+    info->n_vocab = count_vocab(model->vocab);
+    /* llama.cpp leaves these at 0 when it loads the vocabulary only; the file has them either way */
+    info->n_ctx_train = (int32_t)summary->n_ctx_train;
+    info->n_embd = (int32_t)summary->n_embd;
+    info->n_layer = (int32_t)summary->n_layer;
+    info->adds_bos = llama_vocab_get_add_bos(model->vocab);
+    model->n_ff = (int32_t)summary->n_ff;
+    if (!collect_special(model)) {
+        return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory for its special tokens", model->path);
+    }
+    if (!cs_model_hash_vocab(model, info->vocab_sha256)) {
+        return cs_error_set(err, COSTEER_EINTERNAL, "model", "%s: OpenSSL could not compute SHA-256", model->path);
+    }
+    return COSTEER_OK;
+}
+
+/* ---- loading -----------------------------------------------------------------------------------------------------------------
+ */
+
+/* The caller's progress callback, and whether it was what stopped the loading. */
+typedef struct progress_relay {
+    costeer_model_progress_fn call;
+    void *user;
+    bool stopped;
+} progress_relay;
+
+static bool relay_progress(float share, void *user)
+{
+    progress_relay *relay = user;
+    relay->stopped = relay->stopped || (relay->call != NULL && !relay->call(share, relay->user));
+    return !relay->stopped;
+}
+
+/* What the file's metadata could not tell. */
+static costeer_err check_loaded(const costeer_model *model, costeer_error *err)
+{
+    const char *why = NULL;
+    if (llama_model_has_encoder(model->llama) || !llama_model_has_decoder(model->llama)) {
+        why = "has an encoder, which CoSteer cannot feed; give a decoder-only model";
+    } else if (llama_model_is_diffusion(model->llama)) {
+        why = "is a diffusion model; give one that generates token by token";
+    } else if (llama_vocab_type(model->vocab) == LLAMA_VOCAB_TYPE_NONE ||
+               llama_vocab_type(model->vocab) == LLAMA_VOCAB_TYPE_TEST) {
+        why = "has no tokenizer; give a GGUF file that was converted with its vocabulary";
+    }
+    return why == NULL ? COSTEER_OK : cs_error_set(err, COSTEER_EMODEL, "model", "%s: %s", model->path, why);
+}
+
+/* The tokenizer of a model that is loaded already, with one more user; NULL when there is none like it. */
+static tokenizer *borrow_tokenizer(const char *sha256)
+{
+    (void)pthread_mutex_lock(&tokenizers_mutex);
+    tokenizer *at = tokenizers;
+    while (at != NULL && strcmp(at->sha256, sha256) != 0) {
+        at = at->next;
+    }
+    if (at != NULL) {
+        at->n_users++;
+    }
+    (void)pthread_mutex_unlock(&tokenizers_mutex);
+    return at;
+}
+
+/* Offer a model's tokenizer to the next ones. The model then belongs to the tokenizer. NULL: no memory. */
+static tokenizer *lend_tokenizer(const char *sha256, struct llama_model *owner)
+{
+    tokenizer *out = calloc(1, sizeof *out);
+    if (out == NULL) {
+        return NULL;
+    }
+    (void)snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
+    out->owner = owner;
+    out->n_users = 1;
+    (void)pthread_mutex_lock(&tokenizers_mutex);
+    out->next = tokenizers;
+    tokenizers = out;
+    (void)pthread_mutex_unlock(&tokenizers_mutex);
+    return out;
+}
+
+static void return_tokenizer(tokenizer *used)
+{
+    (void)pthread_mutex_lock(&tokenizers_mutex);
+    const bool is_last = --used->n_users == 0;
+    tokenizer **at = &tokenizers;
+    while (is_last && *at != used) {
+        at = &(*at)->next;
+    }
+    if (is_last) {
+        *at = used->next;
+    }
+    (void)pthread_mutex_unlock(&tokenizers_mutex);
+    if (is_last) {
+        llama_model_free(used->owner);
+        free(used);
+    }
+}
+
+static struct llama_model_params engine_params(const costeer_model_params *params, progress_relay *relay)
+{
+    struct llama_model_params out = llama_model_default_params();
+    static ggml_backend_dev_t no_device[] = {NULL};
+    if (params->n_gpu_layers == 0) {
+        out.devices = no_device; /* else llama.cpp opens a GPU that is not asked for */
+    }
+    out.n_gpu_layers = params->n_gpu_layers;
+    out.vocab_only = params->vocab_only;
+    /*
+     * Reading instead of mapping: llama.cpp repacks quantised weights for the CPU's kernels (use_extra_bufts, worth it: up to 2x
+     * in prefill), and a mapping would stay resident beside the repacked copy: twice the file.
+     */
+    out.load_mode = LLAMA_LOAD_MODE_NONE;
+    out.progress_callback = relay_progress;
+    out.progress_callback_user_data = relay;
+    return out;
+}
+
+/* Load with llama.cpp; without the tokenizer when another model lends its own. */
+static void load_with_engine(costeer_model *model, struct llama_model_params params, const cs_gguf_summary *summary)
+{
+    struct llama_model_kv_override overrides[3] = {
+        {.tag = LLAMA_KV_OVERRIDE_TYPE_STR, .key = "tokenizer.ggml.model", .val_str = "no_vocab"},
+        {.tag = LLAMA_KV_OVERRIDE_TYPE_INT, .val_i64 = summary->n_tokens},
+        {.key = ""}}; /* an empty key ends the list */
+    (void)snprintf(overrides[1].key, sizeof overrides[1].key, "%s.vocab_size", summary->architecture);
+    model->tokenizer = borrow_tokenizer(summary->tokenizer_sha256);
+    params.kv_overrides = model->tokenizer == NULL ? NULL : overrides;
+    model->llama = llama_model_load_from_file(model->path, params);
+    if (model->llama != NULL && model->tokenizer == NULL) {
+        model->tokenizer = lend_tokenizer(summary->tokenizer_sha256, model->llama);
+    }
+}
+
+static costeer_err load(costeer_model *model, const costeer_model_params *params, costeer_error *err)
+{
+    cs_gguf_summary summary;
+    costeer_err code = cs_gguf_file_check(model->path, !params->vocab_only, &summary, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    progress_relay relay = {.call = params->progress, .user = params->progress_user};
+    cs_engine_error_clear();
+    load_with_engine(model, engine_params(params, &relay), &summary);
+    if (model->llama == NULL && relay.stopped) {
+        return cs_error_set(err, COSTEER_ECANCELED, "model", "%s: loading was cancelled", model->path);
+    }
+    if (model->llama == NULL) {
+        return cs_error_set(err, COSTEER_EMODEL, "model",
+                            "%s: cannot be loaded (%s); check that the file is complete and made for "
+                            "llama.cpp %s",
+                            model->path, cs_engine_error(), costeer_version_llama());
+    }
+    if (model->tokenizer == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", model->path);
+    }
+    model->vocab = llama_model_get_vocab(model->tokenizer->owner);
+    model->n_texts = llama_vocab_n_tokens(model->vocab);
+    model->is_vocab_only = params->vocab_only;
+    model->is_offloaded = params->n_gpu_layers != 0;
+    code = check_loaded(model, err);
+    code = code == COSTEER_OK ? describe(model, &summary, err) : code;
+#ifdef __GLIBC__
+    (void)malloc_trim(0); /* the file's metadata was parsed twice: some 12 MB for a vocabulary of 152k tokens */
+#endif
+    return code;
+}
+
+costeer_err costeer_model_load(const char *path, const costeer_model_params *params, costeer_model **out, costeer_error *err)
+{
+    static pthread_once_t engine_started = PTHREAD_ONCE_INIT;
+    if (out == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "model", "out must not be NULL");
+    }
+    *out = NULL;
+    if (path == NULL || *path == '\0') {
+        return cs_error_set(err, COSTEER_EINVAL, "model", "the path of a model must not be empty");
+    }
+    (void)pthread_once(&engine_started, start_engine);
+    costeer_model *model = calloc(1, sizeof *model);
+    if (model == NULL || (model->path = strdup(path)) == NULL) {
+        free(model);
+        return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", path);
+    }
+    static const costeer_model_params defaults;
+    const costeer_err code = load(model, params == NULL ? &defaults : params, err);
+    if (code != COSTEER_OK) {
+        costeer_model_free(model);
+        return code;
+    }
+    *out = model;
+    return COSTEER_OK;
+}
+
+void costeer_model_free(costeer_model *model)
+{
+    if (model == NULL) {
+        return;
+    }
+    if (model->tokenizer == NULL || model->tokenizer->owner != model->llama) {
+        llama_model_free(model->llama);
+    }
+    if (model->tokenizer != NULL) {
+        return_tokenizer(model->tokenizer);
+    }
+    free(model->special);
+    free(model->path);
+    free(model);
+}
+
+/* ---- asking a model
+ * ------------------------------------------------------------------------------------------------------------ */
+
+const costeer_model_info *costeer_model_get_info(const costeer_model *model)
+{
+    return &model->info;
+}
+
+struct llama_model *cs_model_llama(const costeer_model *model)
+{
+    return model->llama;
+}
+
+bool cs_model_is_offloaded(const costeer_model *model)
+{
+    return model->is_offloaded;
+}
+
+bool cs_model_is_vocab_only(const costeer_model *model)
+{
+    return model->is_vocab_only;
+}
+
+int32_t cs_model_n_ff(const costeer_model *model)
+{
+    return model->n_ff;
+}
+
+static bool is_token(const costeer_model *model, int32_t token)
+{
+    return token >= 0 && token < model->n_texts && token < model->info.n_vocab_padded;
+}
+
+const char *cs_model_token_text(const costeer_model *model, int32_t token)
+{
+    return is_token(model, token) ? llama_vocab_get_text(model->vocab, token) : NULL;
+}
+
+int32_t cs_model_bos(const costeer_model *model)
+{
+    const llama_token bos = llama_vocab_bos(model->vocab);
+    return model->info.adds_bos && is_token(model, bos) ? bos : -1;
+}
+
+bool cs_model_is_always_parsed(const costeer_model *model, int32_t token)
+{
+    const unsigned hidden = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN;
+    return is_token(model, token) && ((unsigned)llama_vocab_get_attr(model->vocab, token) & hidden) == 0;
+}
+
+bool cs_model_find_special(const costeer_model *model, const char *text, size_t n, size_t *at, int32_t *token)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!model->special_begins[(unsigned char)text[i]]) {
+            continue;
+        }
+        size_t longest = 0;
+        for (int32_t s = 0; s < model->n_special; s++) {
+            const char *spelling = llama_vocab_get_text(model->vocab, model->special[s]);
+            const size_t length = strlen(spelling);
+            if (length > longest && length <= n - i && memcmp(text + i, spelling, length) == 0) {
+                longest = length;
+                *token = model->special[s];
+            }
+        }
+        if (longest > 0) {
+            *at = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, char piece[COSTEER_PIECE_MAX])
+{
+    if (!is_token(model, token)) {
+        return 0;
+    }
+    const int32_t n = llama_token_to_piece(model->vocab, token, piece, COSTEER_PIECE_MAX, 0, false);
+    return n > 0 ? (size_t)n : 0; /* negative: longer than COSTEER_PIECE_MAX, which no real vocabulary has */
+}
+
+bool costeer_model_is_end(const costeer_model *model, int32_t token)
+{
+    return is_token(model, token) && llama_vocab_is_eog(model->vocab, token);
+}
+
+static size_t vocab_token_to_piece(const void *model, int32_t token, char piece[COSTEER_PIECE_MAX])
+{
+    return costeer_model_token_to_piece(model, token, piece);
+}
+
+static bool vocab_is_end(const void *model, int32_t token)
+{
+    return costeer_model_is_end(model, token);
+}
+
+costeer_vocab costeer_model_vocab(const costeer_model *model)
+{
+    return (costeer_vocab){
+        .n_vocab = model->info.n_vocab, .token_to_piece = vocab_token_to_piece, .is_end = vocab_is_end, .model = model};
+}
+
+/* ---- text to tokens
+ * -------------------------------------------------------------------------------------------------------------- */
+
+costeer_err costeer_model_tokenize(const costeer_model *model, const char *text, size_t n_bytes, bool add_special,
+                                   bool parse_special, costeer_tokens *out, costeer_error *err)
+{
+    out->n = 0;
+    if (text == NULL && n_bytes > 0) {
+        return cs_error_set(err, COSTEER_EINVAL, "model", "text must not be NULL");
+    }
+    if (n_bytes > TEXT_BYTES_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, "model", "a text of %zu bytes is too long to tokenize; at most %zu", n_bytes,
+                            TEXT_BYTES_MAX);
+    }
+    size_t offset;
+    if (!cs_utf8_check(text, n_bytes, &offset)) {
+        return cs_error_set(err, COSTEER_EUTF8, "model", "the text is not UTF-8 at byte %zu; convert it to UTF-8", offset);
+    }
+    text = text == NULL ? "" : text;
+    size_t wanted = n_bytes / 3 + 16; /* a guess that usually holds; else llama.cpp tells the number */
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if (!cs_tokens_reserve(out, wanted)) {
+            return cs_error_set(err, COSTEER_ENOMEM, "model", "no memory for the tokens of %zu bytes of text", n_bytes);
+        }
+        const int32_t capacity = (int32_t)(out->capacity < INT_MAX ? out->capacity : INT_MAX);
+        const int32_t n = llama_tokenize(model->vocab, text, (int32_t)n_bytes, out->ids, capacity, add_special, parse_special);
+        if (n >= 0) {
+            out->n = (size_t)n;
+            return COSTEER_OK;
+        }
+        wanted = n == INT32_MIN ? 0 : (size_t)-n;
+    }
+    return cs_error_set(err, COSTEER_EINTERNAL, "model", "llama.cpp could not tokenize %zu bytes of text", n_bytes);
+}
+
+/* ---- chat templates
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+bool cs_model_knows_template(const char *name)
+{
+    const char *names[256];
+    const int32_t n = llama_chat_builtin_templates(names, sizeof names / sizeof names[0]);
+    for (int32_t i = 0; i < n && i < (int32_t)(sizeof names / sizeof names[0]); i++) {
+        if (strcmp(names[i], name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+costeer_err cs_model_render_chat(const char *chat_template, const char *system, const char *user, char **text)
+{
+    struct llama_chat_message messages[2];
+    size_t n = 0;
+    if (system != NULL) {
+        messages[n++] = (struct llama_chat_message){.role = "system", .content = system};
+    }
+    messages[n++] = (struct llama_chat_message){.role = "user", .content = user};
+    *text = NULL;
+    const int32_t length = llama_chat_apply_template(chat_template, messages, n, true, NULL, 0);
+    if (length < 0) {
+        return COSTEER_EMODEL;
+    }
+    *text = calloc((size_t)length + 1, 1);
+    if (*text == NULL) {
+        return COSTEER_ENOMEM;
+    }
+    (void)llama_chat_apply_template(chat_template, messages, n, true, *text, length);
+    return COSTEER_OK;
+}

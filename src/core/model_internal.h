@@ -1,0 +1,64 @@
+/*
+ * What the other files of the core may ask of a model beyond costeer/model.h. No file but model.c and decoder.c includes llama.h:
+ * everything else sees llama.cpp through these functions only.
+ */
+#ifndef CS_CORE_MODEL_INTERNAL_H
+#define CS_CORE_MODEL_INTERNAL_H
+
+#include <costeer/model.h>
+
+struct llama_model;
+
+/** llama.cpp's object, for decoder.c. Never changed after loading, though llama.cpp's functions do not take it as const. */
+struct llama_model *cs_model_llama(const costeer_model *model);
+
+/** True when layers were offloaded: the running state then belongs to the GPU too. */
+bool cs_model_is_offloaded(const costeer_model *model);
+
+/** True when the model was loaded without weights. */
+bool cs_model_is_vocab_only(const costeer_model *model);
+
+/** Width of the widest feed-forward layer as the file tells it, 0 when it does not. */
+int32_t cs_model_n_ff(const costeer_model *model);
+
+/** The text of a token as the vocabulary spells it; NULL for an id out of range. */
+const char *cs_model_token_text(const costeer_model *model, int32_t token);
+
+/** Write vocab_sha256 of costeer_model_info (pair.c). False when OpenSSL fails. */
+bool cs_model_hash_vocab(const costeer_model *model, char hex[65]);
+
+/** The token that begins a text, −1 when the model has none or wants none. */
+int32_t cs_model_bos(const costeer_model *model);
+
+/**
+ * Find the first spelling of a special token in text[0..n).
+ *
+ * @param[out] at      offset of its first byte
+ * @param[out] token   which one; the longest when several begin there
+ * @return false when there is none
+ */
+bool cs_model_find_special(const costeer_model *model, const char *text, size_t n, size_t *at, int32_t *token);
+
+/** True when a token is special but llama.cpp reads its spelling everywhere, whatever parse_special says. */
+bool cs_model_is_always_parsed(const costeer_model *model, int32_t token);
+
+/**
+ * Render a chat of one optional system message and one user message, up to the place where the answer begins.
+ *
+ * @param chat_template  a template's text or the name of one that llama.cpp knows
+ * @param[out] text      malloc'ed, NUL-terminated
+ * @return COSTEER_OK; COSTEER_EMODEL when llama.cpp does not know the template; COSTEER_ENOMEM
+ */
+costeer_err cs_model_render_chat(const char *chat_template, const char *system, const char *user, char **text);
+
+/** True for a name of a template that llama.cpp knows, for example "chatml". */
+bool cs_model_knows_template(const char *name);
+
+/** Make room for n tokens in all (prompt.c); what is there stays. False when memory could not be had. */
+bool cs_tokens_reserve(costeer_tokens *tokens, size_t n);
+
+/** Forget what llama.cpp reported on this thread; tell the first error that it has reported since. One line, never empty. */
+void cs_engine_error_clear(void);
+const char *cs_engine_error(void);
+
+#endif

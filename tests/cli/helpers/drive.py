@@ -1,0 +1,122 @@
+#!/usr/bin/env python3
+"""Run the program under conditions that a shell cannot set up, and print what it wrote.
+
+    drive.py interrupt [--twice] [--signal NAME] -- COMMAND…   a signal in the middle of an answer
+    drive.py no-reader -- COMMAND…                              standard output is a pipe that nobody reads any more
+    drive.py terminal [--columns N] [--type TEXT] [--interrupt-at TEXT] -- COMMAND…   all three streams are a terminal
+
+The exit code is the program's; 128 + n and a line "killed by signal n" when a signal killed it.
+"""
+import argparse
+import array
+import fcntl
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+
+DEADLINE_S = 30
+
+
+def restore_signals():
+    """A shell's background jobs ignore SIGINT; the program under test must not inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def finish(process):
+    code = process.wait(timeout=DEADLINE_S)
+    if code < 0:
+        print(f"killed by signal {-code}", flush=True)
+        code = 128 - code
+    sys.exit(code)
+
+
+def n_waiting(fd):
+    n = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, n)
+    return n[0]
+
+
+def interrupt(args):
+    """The pipe is nearly full, so that the program blocks long before its answer ends, however fast it is."""
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, 1031, 4096)  # F_SETPIPE_SZ
+    padding = 4096 - 200
+    os.write(write_end, b"x" * padding)
+    process = subprocess.Popen(args.command, stdout=write_end, stdin=subprocess.DEVNULL, preexec_fn=restore_signals)
+    os.close(write_end)
+    deadline = time.monotonic() + DEADLINE_S
+    before = padding
+    while process.poll() is None and time.monotonic() < deadline:
+        now = n_waiting(read_end)
+        if now > padding and now == before:
+            break  # nothing came for a while: it is blocked
+        before = now
+        time.sleep(0.25)
+    process.send_signal(getattr(signal, args.signal))
+    if args.twice:
+        time.sleep(0.2)
+        process.send_signal(getattr(signal, args.signal))
+    data = b""
+    while chunk := os.read(read_end, 65536):
+        data += chunk
+    sys.stdout.buffer.write(data[padding:])
+    sys.stdout.flush()
+    finish(process)
+
+
+def no_reader(args):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.Popen(args.command, stdout=write_end, stdin=subprocess.DEVNULL, preexec_fn=restore_signals)
+    os.close(write_end)
+    finish(process)
+
+
+def terminal(args):
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, args.columns, 0, 0))
+    environment = dict(os.environ, TERM="xterm-256color")
+    process = subprocess.Popen(args.command, stdin=follower, stdout=follower, stderr=follower, env=environment,
+                               preexec_fn=restore_signals, start_new_session=True)
+    os.close(follower)
+    data = b""
+    if args.type:
+        os.write(leader, args.type.encode() + b"\n\x04")
+    interrupted = not args.interrupt_at
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:  # Linux tells the end of a terminal so
+            break
+        if not chunk:
+            break
+        data += chunk
+        if not interrupted and args.interrupt_at.encode() in data:
+            interrupted = True
+            process.send_signal(signal.SIGINT)
+    sys.stdout.buffer.write(data.replace(b"\r\n", b"\n"))
+    sys.stdout.flush()
+    finish(process)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("mode", choices=["interrupt", "no-reader", "terminal"])
+    parser.add_argument("--twice", action="store_true")
+    parser.add_argument("--signal", default="SIGINT")
+    parser.add_argument("--columns", type=int, default=80)
+    parser.add_argument("--type", default="")
+    parser.add_argument("--interrupt-at", default="")
+    split = sys.argv.index("--")
+    args = parser.parse_args(sys.argv[1:split])
+    args.command = sys.argv[split + 1:]
+    {"interrupt": interrupt, "no-reader": no_reader, "terminal": terminal}[args.mode](args)
+
+
+main()

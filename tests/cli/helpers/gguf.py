@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""Make a damaged or foreign copy of a GGUF file (version 3, little-endian).
+
+    gguf.py token IN OUT ID TEXT     give a token another text
+    gguf.py architecture IN OUT NAME say that it is of another architecture
+    gguf.py no-template IN OUT       leave the chat template out
+    gguf.py nan IN OUT TENSOR        fill a tensor of 32-bit floats with NaN
+"""
+import struct
+import sys
+
+SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
+STRING, ARRAY = 8, 9
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def number(self, code):
+        return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+
+    def string(self):
+        return self.take(self.number("Q"))
+
+    def value(self, kind):
+        if kind == STRING:
+            return self.string()
+        if kind == ARRAY:
+            of, n = self.number("I"), self.number("Q")
+            return of, [self.value(of) for _ in range(n)]
+        return self.take(SIZES[kind])
+
+
+def pack_string(text):
+    return struct.pack("<Q", len(text)) + text
+
+
+def pack_value(kind, value):
+    if kind == STRING:
+        return pack_string(value)
+    if kind == ARRAY:
+        of, items = value
+        return struct.pack("<IQ", of, len(items)) + b"".join(pack_value(of, item) for item in items)
+    return value
+
+
+def read(path):
+    r = Reader(open(path, "rb").read())
+    assert r.take(4) == b"GGUF" and r.number("I") == 3
+    n_tensors, n_keys = r.number("Q"), r.number("Q")
+    keys = {}
+    for _ in range(n_keys):
+        name = r.string().decode()
+        kind = r.number("I")
+        keys[name] = (kind, r.value(kind))
+    tensors = []
+    for _ in range(n_tensors):
+        name = r.string()
+        shape = [r.number("Q") for _ in range(r.number("I"))]
+        tensors.append([name, shape, r.number("I"), r.number("Q")])
+    alignment = struct.unpack("<I", keys["general.alignment"][1])[0] if "general.alignment" in keys else 32
+    start = -(-r.at // alignment) * alignment
+    return keys, tensors, alignment, bytearray(r.data[start:])
+
+
+def write(path, keys, tensors, alignment, data):
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys))
+    for name, (kind, value) in keys.items():
+        out += pack_string(name.encode()) + struct.pack("<I", kind) + pack_value(kind, value)
+    for name, shape, kind, offset in tensors:
+        out += pack_string(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
+        out += struct.pack("<IQ", kind, offset)
+    open(path, "wb").write(out + b"\0" * (-len(out) % alignment) + data)
+
+
+def main():
+    what, source, target, *rest = sys.argv[1:]
+    keys, tensors, alignment, data = read(source)
+    if what == "token":
+        keys["tokenizer.ggml.tokens"][1][1][int(rest[0])] = rest[1].encode()
+    elif what == "architecture":
+        old = keys["general.architecture"][1].decode()
+        keys["general.architecture"] = (STRING, rest[0].encode())
+        keys = {rest[0] + name[len(old):] if name.startswith(old + ".") else name: value for name, value in keys.items()}
+    elif what == "no-template":
+        del keys["tokenizer.chat_template"]
+    elif what == "nan":
+        name, shape, kind, offset = next(t for t in tensors if t[0] == rest[0].encode())
+        n = 1
+        for size in shape:
+            n *= size
+        assert kind == 0, "not a tensor of 32-bit floats"
+        data[offset:offset + 4 * n] = struct.pack("<f", float("nan")) * n
+    write(target, keys, tensors, alignment, data)
+
+
+main()

@@ -1,0 +1,178 @@
+/*
+ * No allocation per token in our code: malloc, calloc and realloc are counted between two positions of a real answer, except
+ * while llama.cpp decodes. Linked with -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=posix_memalign,
+ * --wrap=llama_decode.
+ */
+#include "support/models.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <llama.h>
+
+#define FIRST_COUNTED 10
+#define LAST_COUNTED  60
+
+static atomic_bool is_counting;
+static atomic_int n_allocations;
+static _Thread_local bool is_decoding;
+
+static void count_one(void)
+{
+    if (atomic_load(&is_counting) && !is_decoding) {
+        atomic_fetch_add(&n_allocations, 1);
+    }
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+int32_t __real_llama_decode(struct llama_context *context, struct llama_batch batch);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch);
+
+void *__wrap_malloc(size_t size)
+{
+    count_one();
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    count_one();
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    count_one();
+    return __real_realloc(old, size);
+}
+
+int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch)
+{
+    is_decoding = true;
+    const int32_t result = __real_llama_decode(context, batch);
+    is_decoding = false;
+    return result;
+}
+
+static bool start_and_stop(const costeer_position *position, void *user)
+{
+    (void)user;
+    if (position->position == FIRST_COUNTED || position->position == LAST_COUNTED) {
+        atomic_store(&is_counting, position->position == FIRST_COUNTED);
+    }
+    return true;
+}
+
+static bool ignore_text(const char *text, size_t n, void *user)
+{
+    (void)text;
+    (void)n;
+    (void)user;
+    return true;
+}
+
+/* A vocabulary that never ends, so that the answer is long enough. */
+static bool never_ends(const void *model, int32_t token)
+{
+    (void)model;
+    (void)token;
+    return false;
+}
+
+static int32_t count_allocations(costeer_session_params params)
+{
+    costeer_error err = {0};
+    costeer_model *llm_model = load_model(LLM_PATH);
+    costeer_model *slm_model = load_model(SLM_PATH);
+    costeer_tokens amateur = build_prompt(slm_model, NULL, "Write a short bio.");
+    costeer_tokens expert = build_prompt(slm_model, "My name is Soraya.", "Write a short bio.");
+    costeer_cloud *llm = NULL;
+    costeer_slm *slm = NULL;
+    const costeer_local_params local_params = {.n_ctx = 512, .n_threads = 1};
+    assert_ok(costeer_cloud_create_local(llm_model, &local_params, &llm, &err), &err);
+    const costeer_slm_params slm_params = {.n_contexts = 1, .n_ctx = 512, .n_threads = 1};
+    assert_ok(costeer_slm_create(slm_model, &slm_params, &slm, &err), &err);
+    assert_ok(costeer_slm_set_prompts(slm, &amateur, &expert, LAST_COUNTED + 2, &err), &err);
+    params.max_tokens = LAST_COUNTED + 2;
+    params.on_position = start_and_stop;
+    params.on_text = ignore_text;
+    costeer_vocab vocab = costeer_model_vocab(llm_model);
+    vocab.is_end = never_ends;
+    costeer_session *session = NULL;
+    costeer_report report;
+    assert_ok(costeer_session_create(llm, costeer_slm_delta_source(slm), &vocab, &params, &session, &err), &err);
+    atomic_store(&n_allocations, 0);
+    assert_ok(costeer_session_run(session, amateur.ids, amateur.n, &report, &err), &err);
+    assert_int_equal(report.n_tokens, LAST_COUNTED + 2);
+    costeer_session_free(session);
+    costeer_slm_free(slm);
+    costeer_cloud_free(llm);
+    costeer_tokens_dispose(&amateur);
+    costeer_tokens_dispose(&expert);
+    costeer_model_free(llm_model);
+    costeer_model_free(slm_model);
+    return atomic_load(&n_allocations);
+}
+
+static void test_allocations__the_counter_works(void **state)
+{
+    (void)state;
+    atomic_store(&n_allocations, 0);
+    atomic_store(&is_counting, true);
+    void *volatile block = malloc(16);
+    atomic_store(&is_counting, false);
+    free(block);
+    assert_int_equal(atomic_load(&n_allocations), 1);
+}
+
+static void test_allocations__none_per_token_when_greedy(void **state)
+{
+    (void)state;
+    assert_int_equal(count_allocations(COSTEER_SESSION_DEFAULTS), 0);
+}
+
+static void test_allocations__none_per_token_when_sparse_and_deepened(void **state)
+{
+    (void)state;
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    params.base_top_k = 4;
+    assert_int_equal(count_allocations(params), 0);
+}
+
+static void test_allocations__none_per_token_when_sampled_with_everything_on(void **state)
+{
+    (void)state;
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    const char *const stops[] = {"never to be seen"};
+    params.sampler = (costeer_sampler_params){.temperature = 0.8,
+                                              .top_k = 40,
+                                              .top_p = 0.95,
+                                              .min_p = 0.01,
+                                              .repetition_penalty = 1.1,
+                                              .repetition_window = 64,
+                                              .seed = 3};
+    params.details = true;
+    params.stop = stops;
+    params.n_stop = 1;
+    assert_int_equal(count_allocations(params), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_allocations__the_counter_works),
+        cmocka_unit_test(test_allocations__none_per_token_when_greedy),
+        cmocka_unit_test(test_allocations__none_per_token_when_sparse_and_deepened),
+        cmocka_unit_test(test_allocations__none_per_token_when_sampled_with_everything_on),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

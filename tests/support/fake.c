@@ -1,0 +1,167 @@
+/* The fakes: see fake.h. */
+#include "support/fake.h"
+
+#include "cloud/top_k.h"
+#include "util/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+__attribute__((format(printf, 2, 3))) static void note(fake_journal *journal, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    const int n = vsnprintf(journal->text + journal->n, sizeof journal->text - journal->n, format, args);
+    va_end(args);
+    if (n > 0 && (size_t)n < sizeof journal->text - journal->n) {
+        journal->n += (size_t)n;
+    }
+}
+
+static costeer_err fail(const fake_fault *fault, int32_t position, costeer_error *err)
+{
+    return fault->at == position ? cs_error_set(err, fault->code, "fake", "told to fail at %d", position) : COSTEER_OK;
+}
+
+/* ---- cloud -------------------------------------------------------------------------------------------------------------- */
+
+static costeer_err cloud_open(costeer_cloud *cloud, const costeer_cloud_request *request, costeer_error *err)
+{
+    fake_cloud *self = (fake_cloud *)cloud;
+    note(self->journal, "open(%zu,%d) ", request->n_prompt, request->top_k);
+    self->is_open = self->open.at != 0;
+    self->top_k = request->top_k;
+    return fail(&self->open, 0, err);
+}
+
+static void answer(fake_cloud *self, int32_t position, int32_t top_k, costeer_distribution *out)
+{
+    const float *logits = self->logits[position];
+    *out = (costeer_distribution){.position = position, .own_token = cs_argmax(logits, FAKE_VOCAB)};
+    if (top_k == 0) {
+        out->base = (costeer_base){.values = logits, .n = FAKE_VOCAB};
+    } else {
+        const int32_t n = cs_top_k_logprobs(logits, FAKE_VOCAB, top_k, self->ids, self->values);
+        out->base = (costeer_base){.ids = self->ids, .values = self->values, .n = n};
+    }
+}
+
+static costeer_err cloud_next(costeer_cloud *cloud, int32_t position, costeer_distribution *out, costeer_error *err)
+{
+    fake_cloud *self = (fake_cloud *)cloud;
+    note(self->journal, "next(%d) ", position);
+    answer(self, position, self->top_k, out);
+    return fail(&self->next, position, err);
+}
+
+static costeer_err cloud_deepen(costeer_cloud *cloud, int32_t position, int32_t top_k, costeer_distribution *out,
+                                costeer_error *err)
+{
+    fake_cloud *self = (fake_cloud *)cloud;
+    note(self->journal, "deepen(%d,%d) ", position, top_k);
+    answer(self, position, top_k, out);
+    return fail(&self->deepen, position, err);
+}
+
+static costeer_err cloud_commit(costeer_cloud *cloud, int32_t position, int32_t token, costeer_error *err)
+{
+    fake_cloud *self = (fake_cloud *)cloud;
+    note(self->journal, "commit(%d,%d) ", position, token);
+    return fail(&self->commit, position, err);
+}
+
+static void cloud_close(costeer_cloud *cloud)
+{
+    fake_cloud *self = (fake_cloud *)cloud;
+    note(self->journal, "close ");
+    self->is_open = false;
+}
+
+static void cloud_free(costeer_cloud *cloud)
+{
+    (void)cloud;
+}
+
+void fake_cloud_init(fake_cloud *cloud, fake_journal *journal)
+{
+    static const costeer_cloud_ops ops = {.open = cloud_open,
+                                          .next = cloud_next,
+                                          .deepen = cloud_deepen,
+                                          .commit = cloud_commit,
+                                          .close = cloud_close,
+                                          .free = cloud_free};
+    memset(cloud, 0, sizeof *cloud);
+    cloud->cloud.ops = &ops;
+    cloud->journal = journal;
+    cloud->open.at = cloud->next.at = cloud->deepen.at = cloud->commit.at = -1;
+}
+
+void fake_cloud_prefer(fake_cloud *cloud, const int32_t *tokens, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        cloud->logits[i][tokens[i]] = 9.0F;
+    }
+}
+
+/* ---- deltas -------------------------------------------------------------------------------------------------------------- */
+
+static costeer_err deltas_begin(costeer_delta_source *source, costeer_error *err)
+{
+    fake_deltas *self = (fake_deltas *)source;
+    note(self->journal, "begin ");
+    self->position = 0;
+    return fail(&self->begin, 0, err);
+}
+
+static costeer_err deltas_step(costeer_delta_source *source, int32_t token, costeer_error *err)
+{
+    fake_deltas *self = (fake_deltas *)source;
+    note(self->journal, "step(%d) ", token);
+    self->position++;
+    return fail(&self->step, self->position, err);
+}
+
+static void deltas_read(costeer_delta_source *source, costeer_delta *deltas, size_t n_deltas)
+{
+    const fake_deltas *self = (const fake_deltas *)source;
+    for (size_t i = 0; i < n_deltas; i++) {
+        deltas[i].expert = i == 0 ? self->expert[self->position] : self->second[self->position];
+        deltas[i].amateur = self->amateur;
+    }
+}
+
+void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_deltas)
+{
+    static const costeer_delta_source_ops ops = {.begin = deltas_begin, .step = deltas_step, .read = deltas_read};
+    memset(deltas, 0, sizeof *deltas);
+    deltas->source = (costeer_delta_source){.ops = &ops, .n_deltas = n_deltas};
+    deltas->journal = journal;
+    deltas->begin.at = deltas->step.at = -1;
+}
+
+/* ---- vocabulary ------------------------------------------------------------------------------------------------------------ */
+
+static size_t token_to_piece(const void *model, int32_t token, char piece[COSTEER_PIECE_MAX])
+{
+    const char *const *pieces = model;
+    for (int32_t i = 0; pieces[i] != NULL; i++) {
+        if (i == token) {
+            memcpy(piece, pieces[i], strlen(pieces[i]));
+            return strlen(pieces[i]);
+        }
+    }
+    const int n = snprintf(piece, COSTEER_PIECE_MAX, "<%d>", token);
+    return n > 0 ? (size_t)n : 0;
+}
+
+static bool is_end(const void *model, int32_t token)
+{
+    (void)model;
+    return token == FAKE_END;
+}
+
+costeer_vocab fake_vocab(const char *const *pieces)
+{
+    return (costeer_vocab){.n_vocab = FAKE_VOCAB, .token_to_piece = token_to_piece, .is_end = is_end, .model = pieces};
+}

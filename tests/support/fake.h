@@ -1,0 +1,57 @@
+/*
+ * A cloud and a delta source that compute nothing: what they answer is set by the test, and what they are asked is written down.
+ *
+ * Both write into one journal, so that a test can state the order of all calls in one string.
+ */
+#ifndef CS_TEST_FAKE_H
+#define CS_TEST_FAKE_H
+
+#include <costeer/session.h>
+
+#define FAKE_VOCAB     512
+#define FAKE_POSITIONS 16
+#define FAKE_END       1 /* the token that ends an answer */
+
+typedef struct fake_journal {
+    char text[4096]; /* "open(3,0) begin next(0) commit(0,7) step(7) …" */
+    size_t n;
+} fake_journal;
+
+/* Where a call shall fail: the position, or −1; and with what. */
+typedef struct fake_fault {
+    int32_t at;
+    costeer_err code;
+} fake_fault;
+
+typedef struct fake_cloud {
+    costeer_cloud cloud; /* first */
+    fake_journal *journal;
+    float logits[FAKE_POSITIONS][FAKE_VOCAB];
+    fake_fault open, next, deepen, commit;
+    bool is_open;
+    int32_t top_k; /* as open() asked for */
+    int32_t ids[FAKE_VOCAB];
+    float values[FAKE_VOCAB];
+} fake_cloud;
+
+typedef struct fake_deltas {
+    costeer_delta_source source; /* first */
+    fake_journal *journal;
+    float expert[FAKE_POSITIONS][FAKE_VOCAB]; /* of context 0 */
+    float second[FAKE_POSITIONS][FAKE_VOCAB]; /* of context 1 */
+    float amateur[FAKE_VOCAB];
+    int32_t position;
+    fake_fault begin, step;
+} fake_deltas;
+
+/** All logits 0, no faults. */
+void fake_cloud_init(fake_cloud *cloud, fake_journal *journal);
+void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_deltas);
+
+/** Make the cloud's own choices these, one per position. */
+void fake_cloud_prefer(fake_cloud *cloud, const int32_t *tokens, size_t n);
+
+/** A vocabulary whose token i is pieces[i], as far as those go, and "<i>" beyond; FAKE_END ends. `pieces` ends with NULL. */
+costeer_vocab fake_vocab(const char *const *pieces);
+
+#endif
