@@ -5,6 +5,7 @@
     models/train/check.py --record   write hashes, shapes and sizes into models/pair.json (after an export)
 """
 
+import csv
 import hashlib
 import json
 import math
@@ -56,6 +57,14 @@ def describe(role):
     return facts, metadata, tensors
 
 
+def last_log_row(role):
+    """Steps, tokens and seconds of the training run, from its log."""
+    with open(os.path.join(HERE, "log", f"{role}.csv"), newline="", encoding="utf-8") as file:
+        row = list(csv.DictReader(file))[-1]
+    return {"steps": int(row["step"]), "tokens": int(row["tokens"]), "seconds": int(row["seconds"]),
+            "probe_fact_accuracy": float(row["probe_fact_accuracy"])}
+
+
 def load_record():
     with open(RECORD, encoding="utf-8") as file:
         return json.load(file)
@@ -68,7 +77,7 @@ def record():
     kept["recipe"] = metadata["costeer.recipe"]
     kept["vocabulary_sha256"] = vocabulary_hash(metadata["tokenizer.ggml.tokens"])
     for role in ROLES:
-        kept.setdefault("models", {}).setdefault(role, {}).update(describe(role)[0])
+        kept.setdefault("models", {}).setdefault(role, {}).update(describe(role)[0], training=last_log_row(role))
     with open(RECORD, "w", encoding="utf-8") as file:
         json.dump(kept, file, indent=1, ensure_ascii=False)
         file.write("\n")
@@ -89,12 +98,16 @@ def check_files(kept):
         yield f"{role}: tensors are those of a Llama of this shape", tensors == expected_tensors(facts["shape"])
         yield f"{role}: has the vocabulary of tokenizer.json", metadata["tokenizer.ggml.tokens"] == pieces
         yield f"{role}: was made with this recipe", metadata["costeer.recipe"] == kept["recipe"]
+        yield f"{role}: the training log ends as recorded", last_log_row(role) == kept["models"][role]["training"]
         yield f"{role}: carries a ChatML template", "<|im_start|>" in metadata["tokenizer.chat_template"]
     yield "both files together are at most 16 MB", total <= MAX_BYTES
 
 
 def check_evaluation(kept):
     """(statement, holds) for the figures: within the bounds, and the same on the page."""
+    if "evaluation" not in kept:
+        yield "scripts/eval-demo --write has been run", False
+        return
     methods = kept["evaluation"]["methods"]
     for name, (low, high) in BOUNDS.items():
         yield f"fact recall of {name} is within {low:g} and {high:g}", low <= methods[name]["recall"][0] <= high

@@ -254,7 +254,7 @@ static int resolve_model(const measurement *what, const char *option, bool is_ne
 static int run(const cs_command *self, int argc, char **argv)
 {
     bench_settings settings = {0};
-    cs_arguments arguments;
+    cs_arguments arguments = {.n = 0};
     int exit_code;
     if (!cs_options_parse(self, argc, argv, &settings, &arguments, &exit_code)) {
         return exit_code;

@@ -105,7 +105,8 @@ static json_t *make_report(const generation *g)
 static int close_outputs(generation *g, int exit_code)
 {
     bool keep = exit_code == CS_EXIT_OK || g->answer.status == COSTEER_ECANCELED || exit_code == CS_EXIT_SIGPIPE;
-    if (!g->settings.json && g->out.last != '\n' && g->out.error == 0) {
+    bool has_text = g->out.last != '\0' || g->answer.status == COSTEER_OK;
+    if (!g->settings.json && has_text && g->out.last != '\n' && g->out.error == 0) {
         cs_output_write(&g->out, "\n", 1);
     }
     if (g->settings.json && keep && cs_json_print(&g->out, make_report(g)) != CS_EXIT_OK) {

@@ -85,6 +85,12 @@ static void print_template(cs_output *out, const char *text)
     }
 }
 
+/* What quantisation comes to: files mix types, and their names tell less than this. */
+static double bits_per_weight(const costeer_model_info *info)
+{
+    return info->n_params > 0 ? 8.0 * (double)info->size_bytes / (double)info->n_params : 0.0;
+}
+
 static void print_model(cs_output *out, const costeer_model_info *info)
 {
     char line[256];
@@ -93,11 +99,12 @@ static void print_model(cs_output *out, const costeer_model_info *info)
     print_harmless(out, "name", info->name, strlen(info->name));
     snprintf(line, sizeof line, "%.64s, %d layers of width %d", info->architecture, (int)info->n_layer, (int)info->n_embd);
     print_row(out, "architecture", line);
-    print_harmless(out, "quantisation", info->description, strlen(info->description));
     snprintf(line, sizeof line, "%.1f MB in the file, %.1f MB of weights", (double)info->file_bytes / 1e6,
              (double)info->size_bytes / 1e6);
     print_row(out, "size", line);
-    print_row(out, "parameters", group_digits(info->n_params, number, sizeof number));
+    snprintf(line, sizeof line, "%s of %.1f bits on average", group_digits(info->n_params, number, sizeof number),
+             bits_per_weight(info));
+    print_row(out, "parameters", line);
     snprintf(line, sizeof line, "%s tokens (%.32s), output width %d%s",
              group_digits((uint64_t)info->n_vocab, number, sizeof number), info->vocab_type, (int)info->n_vocab_padded,
              info->adds_bos ? ", adds BOS" : "");
@@ -117,10 +124,10 @@ static json_t *text_or_null(const char *text)
 
 static json_t *make_model(const costeer_model_info *info)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:i, s:i, s:o, s:i, s:i, s:s, s:i, s:b, s:o}", "path",
+    return json_pack("{s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:i, s:i, s:o, s:i, s:i, s:s, s:i, s:b, s:o}", "path",
                      text_or_null(info->path), "name", text_or_null(info->name), "architecture", text_or_null(info->architecture),
-                     "quantisation", text_or_null(info->description), "file_bytes", (json_int_t)info->file_bytes, "weight_bytes",
-                     (json_int_t)info->size_bytes, "n_params", (json_int_t)info->n_params, "n_layer", (int)info->n_layer,
+                     "file_bytes", (json_int_t)info->file_bytes, "weight_bytes", (json_int_t)info->size_bytes, "n_params",
+                     (json_int_t)info->n_params, "bits_per_weight", bits_per_weight(info), "n_layer", (int)info->n_layer,
                      "n_embd", (int)info->n_embd, "vocab_type", text_or_null(info->vocab_type), "n_vocab", (int)info->n_vocab,
                      "n_vocab_padded", (int)info->n_vocab_padded, "vocab_sha256", info->vocab_sha256, "n_ctx_train",
                      (int)info->n_ctx_train, "adds_bos", (int)info->adds_bos, "chat_template", text_or_null(info->chat_template));
@@ -190,11 +197,11 @@ const cs_command cs_command_model = {
     .name = "model",
     .arguments = "FILE [FILE2]",
     .summary = "show what a GGUF model is, and whether two can be paired",
-    .description =
-        "Prints architecture, size, parameters, quantisation, vocabulary (its size, the width of the model's output and a hash "
-        "of all token texts), context length and the beginning of the chat template. With two files it also says whether the "
-        "second can steer the first: both need the same vocabulary. If they cannot be paired the reason is on standard error "
-        "and the exit code is 4. Only the vocabulary and metadata are read, so it is quick for files of any size.",
+    .description = "Prints architecture, size, parameters and their average size in bits (which tells the quantisation), "
+                   "vocabulary (its size, the width of the model's output and a hash of all token texts), context length and "
+                   "the beginning of the chat template. With two files it also says whether the second can steer the first: "
+                   "both need the same vocabulary. If they cannot be paired the reason is on standard error and the exit "
+                   "code is 4. Only the vocabulary and metadata are read, so it is quick for files of any size.",
     .examples = "  costeer model big.gguf\n"
                 "  costeer model big.gguf small.gguf && echo fine",
     .groups = {&group},

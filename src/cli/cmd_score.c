@@ -31,7 +31,7 @@ static const cs_option score_options[] = {
     {.name = "threads",
      .kind = CS_OPTION_INT,
      .value_name = "N",
-     .range = {.min = 1, .max = 1024},
+     .range = {.min = 1, .max = 512},
      .offset = offsetof(cs_settings, threads_llm),
      .help = "Threads for the model; without: all cores but one, at least 1"},
     {.name = "ctx-size",

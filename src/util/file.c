@@ -242,6 +242,7 @@ static void forget(cs_output *out)
 int cs_output_close(cs_output *out)
 {
     if (out->fd < 0) {
+        forget(out); /* one that never opened still holds its name */
         return out->error;
     }
     cs_output_flush(out);

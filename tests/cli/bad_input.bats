@@ -102,6 +102,11 @@ fails() {
     fails 3 "$bad: the query is empty" --query-file "$bad"
 }
 
+@test "what does not fit leaves nothing on standard output" {
+    costeer generate --ctx-size 64 "$query" >"$bad" 2>/dev/null || [ $? -eq 3 ]
+    [ ! -s "$bad" ]
+}
+
 @test "a missing or empty context is named" {
     fails 3 "$bad: cannot be read: No such file" --context "$bad" "$query"
     fails 3 "$bad: cannot be read: No such file" --context "$bad:2" "$query"

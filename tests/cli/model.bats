@@ -6,12 +6,12 @@ setup() { out=$BATS_TEST_TMPDIR/out; }
 @test "a model is described as text and as JSON" {
     run --separate-stderr costeer model "$llm"
     succeeded
-    for row in name architecture quantisation size parameters vocabulary 'vocabulary hash' 'context length' 'chat template'; do
+    for row in name architecture size parameters vocabulary 'vocabulary hash' 'context length' 'chat template'; do
         grep -qE "^  $row +[^ ]" <<<"$output"
     done
     costeer model --json "$llm" >"$out"
     json "$out" 'd["architecture"] == "llama" and d["n_vocab"] > 500 and d["n_vocab_padded"] >= d["n_vocab"]'
-    json "$out" 'len(d["vocab_sha256"]) == 64 and "im_start" in d["chat_template"] and d["n_params"] > 1e6'
+    json "$out" 'len(d["vocab_sha256"]) == 64 and "im_start" in d["chat_template"] and d["n_params"] > 1e6 and 2 < d["bits_per_weight"] <= 32'
     SIZE=$(stat -c %s "$llm") json "$out" 'd["file_bytes"] == int(__import__("os").environ["SIZE"])'
 }
 
