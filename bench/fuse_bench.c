@@ -57,7 +57,7 @@ BEST_VECTORS static float read_array(const float *values, size_t n)
     return sum;
 }
 
-/* ---- the published loop -------------------------------------------------------------------------------------------- */
+/* ---- the published loop ------------------------------------------------------------------------------------------ */
 
 static float sum_exp(const float *values, size_t n, float max)
 {
@@ -112,7 +112,7 @@ static int32_t loop_choose(struct arrays *a)
     return (int32_t)best;
 }
 
-/* ---- measuring ----------------------------------------------------------------------------------------------------- */
+/* ---- measuring --------------------------------------------------------------------------------------------------- */
 
 static int compare_times(const void *left, const void *right)
 {

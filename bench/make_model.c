@@ -53,7 +53,7 @@ static const char help[] =
     "  --nan                   make every logit NaN\n"
     "  --help                  show this text\n";
 
-/* ---- messages ------------------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 1, 2))) static bool complain(const char *format, ...)
 {
@@ -85,7 +85,7 @@ static void drop_log(enum ggml_log_level level, const char *text, void *user)
     (void)user;
 }
 
-/* ---- arguments ------------------------------------------------------------------------------------------------------ */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static bool parse_u64(const char *option, const char *text, uint64_t max, uint64_t *out)
 {
@@ -247,7 +247,7 @@ static bool parse_arguments(int argc, char **argv, options *o)
     return true;
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 /* Set by a signal; looked at between tensors. */
 static volatile sig_atomic_t interrupted;

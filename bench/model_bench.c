@@ -39,7 +39,7 @@ static costeer_err no_memory(costeer_error *err)
     return COSTEER_ENOMEM;
 }
 
-/* ---- the SLM on its own ---------------------------------------------------------------------------------------------- */
+/* ---- the SLM on its own ------------------------------------------------------------------------------------------ */
 
 /* A loaded SLM with its prompts, refilled for every round. */
 typedef struct slm_setup {
@@ -125,7 +125,7 @@ costeer_err cs_bench_slm(const cs_bench_model_params *params, cs_bench_slm_resul
     return result;
 }
 
-/* ---- the main job ------------------------------------------------------------------------------------------------------ */
+/* ---- the main job ------------------------------------------------------------------------------------------------ */
 
 typedef struct main_job {
     const cs_bench_model_params *params;

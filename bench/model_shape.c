@@ -95,7 +95,7 @@ bool cs_shape_check(const cs_shape *shape, char *why, size_t why_size)
     return true;
 }
 
-/* ---- metadata ------------------------------------------------------------------------------------------------------- */
+/* ---- metadata ---------------------------------------------------------------------------------------------------- */
 
 typedef struct key {
     char text[96];
@@ -154,7 +154,7 @@ void cs_shape_set_metadata(const cs_shape *shape, enum ggml_type type, struct gg
     gguf_set_val_f32(out, arch_key(shape, "attention.layer_norm_rms_epsilon").text, 1e-6F);
 }
 
-/* ---- tensors -------------------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 typedef struct tensor_list {
     const cs_shape *shape;

@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-/* ---- delta source --------------------------------------------------------------------------------------------------- */
+/* ---- delta source ------------------------------------------------------------------------------------------------ */
 
 /** Where expert and amateur logits come from; an implementation's struct begins with one. */
 typedef struct costeer_delta_source costeer_delta_source;
@@ -76,7 +76,7 @@ COSTEER_API size_t costeer_slm_prefilled(const costeer_slm *slm);
 /** The SLM as a delta source; lives as long as the SLM. */
 COSTEER_API costeer_delta_source *costeer_slm_delta_source(costeer_slm *slm);
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /** Token ids to text, as the loop needs it. */
 typedef struct costeer_vocab {

@@ -108,7 +108,7 @@ json_t *cs_answer_times(const cs_answer *answer)
                      (json_int_t)r->cloud_wait_us, "fuse", (json_int_t)r->fuse_us, "total", (json_int_t)r->total_us);
 }
 
-/* ---- what a request needs ---- */
+/* ---- what a request needs ---------------------------------------------------------------------------------------- */
 
 int cs_prompt_build(const costeer_model *model, const cs_settings *settings, const cs_inputs *inputs, const char *context,
                     costeer_tokens *out)

@@ -41,7 +41,7 @@ double cs_answer_rate(const cs_answer *answer);
 /** {"prefill", "slm", "llm_wait", "fuse", "total"} in µs. NULL when memory is out. */
 json_t *cs_answer_times(const cs_answer *answer);
 
-/* ---- what a request needs ---- */
+/* ---- what a request needs ---------------------------------------------------------------------------------------- */
 
 /** The steered side: the SLM with its prompts set. */
 typedef struct cs_device {

@@ -114,7 +114,7 @@ static cs_bench_model_params model_params(const bench_settings *settings)
                                    .cancel = cs_interrupt_flag()};
 }
 
-/* ---- fuse ---- */
+/* ---- fuse -------------------------------------------------------------------------------------------------------- */
 
 static int bench_fuse(const bench_settings *settings, cs_output *out)
 {
@@ -140,7 +140,7 @@ static int bench_fuse(const bench_settings *settings, cs_output *out)
     return CS_EXIT_OK;
 }
 
-/* ---- slm ---- */
+/* ---- slm --------------------------------------------------------------------------------------------------------- */
 
 static int bench_slm(const bench_settings *settings, cs_output *out)
 {
@@ -167,7 +167,7 @@ static int bench_slm(const bench_settings *settings, cs_output *out)
     return CS_EXIT_OK;
 }
 
-/* ---- generate ---- */
+/* ---- generate ---------------------------------------------------------------------------------------------------- */
 
 static json_t *answer_json(const cs_bench_answer *answer)
 {
@@ -215,7 +215,7 @@ static int bench_generate(const bench_settings *settings, cs_output *out)
     return CS_EXIT_OK;
 }
 
-/* ---- the command ---- */
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 typedef struct measurement {
     const char *name;

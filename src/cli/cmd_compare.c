@@ -46,7 +46,7 @@ static const cs_method methods[CS_METHODS] = {
                           .gives_context_away = true},
 };
 
-/* ---- preparation ---- */
+/* ---- preparation ------------------------------------------------------------------------------------------------- */
 
 static int open_outputs(comparison *c)
 {
@@ -112,7 +112,7 @@ static int prepare(comparison *c, const cs_arguments *arguments)
     return exit_code == CS_EXIT_OK ? open_models(c) : exit_code;
 }
 
-/* ---- running ---- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 static void clear_status(const comparison *c)
 {
@@ -156,7 +156,7 @@ static int run_method(comparison *c, int which)
     return status == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&m->answer.error);
 }
 
-/* ---- showing ---- */
+/* ---- showing ----------------------------------------------------------------------------------------------------- */
 
 static json_t *make_changed(const cs_answer *answer)
 {

@@ -29,7 +29,7 @@ typedef struct generation {
     cs_answer answer;
 } generation;
 
-/* ---- while it runs ---- */
+/* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
 static bool on_text(const char *text, size_t n_bytes, void *user)
 {
@@ -43,7 +43,7 @@ static bool on_position(const costeer_position *position, void *user)
     return g->settings.trace == NULL || cs_trace_write(&g->trace, &g->vocab, position);
 }
 
-/* ---- before ---- */
+/* ---- before ------------------------------------------------------------------------------------------------------ */
 
 static int open_outputs(generation *g)
 {
@@ -77,7 +77,7 @@ static int open_models(generation *g)
     return exit_code;
 }
 
-/* ---- after ---- */
+/* ---- after ------------------------------------------------------------------------------------------------------- */
 
 static json_t *describe_model(const costeer_model *model)
 {

@@ -31,7 +31,7 @@ static const cs_option options[] = {
 
 static const cs_option_group group = CS_OPTION_GROUP("Options", options);
 
-/* ---- as text ---- */
+/* ---- as text ----------------------------------------------------------------------------------------------------- */
 
 static void print_row(cs_output *out, const char *name, const char *text)
 {
@@ -115,7 +115,7 @@ static void print_model(cs_output *out, const costeer_model_info *info)
     print_template(out, info->chat_template);
 }
 
-/* ---- as JSON ---- */
+/* ---- as JSON ----------------------------------------------------------------------------------------------------- */
 
 static json_t *text_or_null(const char *text)
 {
@@ -139,7 +139,7 @@ static json_t *make_pair(const costeer_model_info *llm, const costeer_model_info
                      "reason", text_or_null(reason));
 }
 
-/* ---- the command ---- */
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 static int show(const model_settings *settings, costeer_model *const models[2], size_t n_models, const char *reason)
 {

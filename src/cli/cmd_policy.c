@@ -36,7 +36,7 @@ static int fail_field(const place *where, const char *field, const char *what)
     return cs_fail(CS_EXIT_INPUT, "%s: field %s %s", where->text, field, what);
 }
 
-/* ---- fields ---- */
+/* ---- fields ------------------------------------------------------------------------------------------------------ */
 
 static int read_real(const place *where, const json_t *object, const char *field, double *out)
 {
@@ -134,7 +134,7 @@ static int read_array(const place *where, const json_t *object, const char *fiel
     return exit_code;
 }
 
-/* ---- a case ---- */
+/* ---- a case ------------------------------------------------------------------------------------------------------ */
 
 enum { LLM, SLM_WITHOUT, SLM_WITH, N_ARRAYS };
 
@@ -234,7 +234,7 @@ static int run_cases(const char *name, const json_t *cases, json_t **out)
     return CS_EXIT_OK;
 }
 
-/* ---- the command ---- */
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 static int load(const char *path, const char *name, json_t **out)
 {

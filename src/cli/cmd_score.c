@@ -71,7 +71,7 @@ typedef struct scoring {
     double logprob_sum;
 } scoring;
 
-/* ---- preparation ---- */
+/* ---- preparation ------------------------------------------------------------------------------------------------- */
 
 static int tokenize(scoring *s)
 {
@@ -128,7 +128,7 @@ static int prepare(scoring *s, const cs_arguments *arguments)
     return exit_code;
 }
 
-/* ---- scoring ---- */
+/* ---- scoring ----------------------------------------------------------------------------------------------------- */
 
 /* The log-probability that one of [n] tokens follows. */
 static double logprob_of(const costeer_distribution *distribution, int32_t n_vocab, const int32_t *tokens, size_t n)

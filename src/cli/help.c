@@ -43,7 +43,7 @@ const cs_help_row cs_help_files[] = {{"costeer-llm.gguf, costeer-slm.gguf",
                                       "where it was installed."},
                                      {NULL, NULL}};
 
-/* ---- an option's parts ---- */
+/* ---- an option's parts ------------------------------------------------------------------------------------------- */
 
 const char *cs_help_option_head(const cs_option *option, char *buffer, size_t size)
 {
@@ -83,7 +83,7 @@ const char *cs_help_option_note(const cs_option *option, char *buffer, size_t si
     return buffer;
 }
 
-/* ---- wrapped text ---- */
+/* ---- wrapped text ------------------------------------------------------------------------------------------------ */
 
 static void put(cs_output *out, const char *text)
 {
@@ -154,7 +154,7 @@ static void put_rows(cs_output *out, const char *title, const cs_help_row *rows,
     }
 }
 
-/* ---- --help ---- */
+/* ---- --help ------------------------------------------------------------------------------------------------------ */
 
 #define OPTION_COLUMN 28
 

@@ -29,7 +29,7 @@ static const char *display_name(const char *path)
     return is_stdin(path) ? "standard input" : path;
 }
 
-/* ---- one text ---- */
+/* ---- one text ---------------------------------------------------------------------------------------------------- */
 
 static int check_text(const char *what, const char *name, const char *text, size_t n_bytes)
 {
@@ -82,7 +82,7 @@ int cs_input_read_text(const char *path, const char *what, char **out)
     return CS_EXIT_OK;
 }
 
-/* ---- contexts ---- */
+/* ---- contexts ---------------------------------------------------------------------------------------------------- */
 
 /* FILE or FILE:WEIGHT. Returns the owned name of the file, NULL when memory is out. */
 static char *split_weight(const char *argument, double *weight)
@@ -127,7 +127,7 @@ static int join_contexts(cs_inputs *inputs)
     return CS_EXIT_OK;
 }
 
-/* ---- the query ---- */
+/* ---- the query --------------------------------------------------------------------------------------------------- */
 
 static int check_query_argument(const char *query)
 {
@@ -159,7 +159,7 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
     return cs_input_read_text(path, "query", &out->query);
 }
 
-/* ---- all of it ---- */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static int check_sources(const cs_settings *settings, const cs_arguments *arguments)
 {

@@ -25,7 +25,7 @@ typedef struct parser {
     int exit_code; /* of the message that was printed */
 } parser;
 
-/* ---- values ---- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static bool has_range(const cs_option *option)
 {
@@ -158,7 +158,7 @@ static bool store(parser *p, const cs_option *option, const char *value)
     return false;
 }
 
-/* ---- names ---- */
+/* ---- names ------------------------------------------------------------------------------------------------------- */
 
 typedef bool (*visit_fn)(const cs_option *option, void *user);
 
@@ -253,7 +253,7 @@ static bool refuse_unknown(parser *p, const char *argument)
     return false;
 }
 
-/* ---- the line ---- */
+/* ---- the line ---------------------------------------------------------------------------------------------------- */
 
 static bool is_option_name(parser *p, const char *argument)
 {

@@ -20,7 +20,7 @@
 /* Small models load faster than this, and a line that flashes by tells nothing. */
 #define PROGRESS_AFTER_US 400000
 
-/* ---- the built-in pair ---- */
+/* ---- the built-in pair ------------------------------------------------------------------------------------------- */
 
 /* The folder of the running program, or "" where the system does not tell it. */
 static void executable_folder(char *folder, size_t size)
@@ -63,7 +63,7 @@ int cs_builtin_path(const char *file, char *path, size_t size)
                    file, beside, COSTEER_MODELS_DIR);
 }
 
-/* ---- loading ---- */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 typedef struct progress {
     const char *name;

@@ -37,7 +37,7 @@ typedef struct page {
     int n_columns; /* of one block */
 } page;
 
-/* ---- text with marks ---- */
+/* ---- text with marks --------------------------------------------------------------------------------------------- */
 
 static size_t n_leading_blanks(const char *bytes, size_t n_bytes)
 {
@@ -156,7 +156,7 @@ static void dispose_block(block *b)
     cs_lines_dispose(&b->lines);
 }
 
-/* ---- writing ---- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void put(const page *p, const char *text)
 {

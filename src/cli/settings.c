@@ -222,7 +222,7 @@ const cs_option_group cs_group_steering = CS_OPTION_GROUP("Steering", steering_o
 const cs_option_group cs_group_answer = CS_OPTION_GROUP("Answer", answer_options);
 const cs_option_group cs_group_output = CS_OPTION_GROUP("Output", output_options);
 
-/* ---- checks ---- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 
 static bool has_published_parameter(const cs_settings *s)
 {

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <wchar.h>
 
-/* ---- text ---- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static bool reserve(cs_marked_text *text, size_t n_more)
 {
@@ -87,7 +87,7 @@ void cs_marked_text_dispose(cs_marked_text *text)
     memset(text, 0, sizeof *text);
 }
 
-/* ---- width ---- */
+/* ---- width ------------------------------------------------------------------------------------------------------- */
 
 static int columns_of(const char *character, size_t length)
 {
@@ -113,7 +113,7 @@ int cs_text_columns(const char *bytes, size_t n_bytes)
     return n;
 }
 
-/* ---- lines ---- */
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
 
 static bool add_line(const cs_marked_text *text, size_t begin, size_t end, cs_lines *out)
 {

@@ -38,7 +38,7 @@ struct scan {
     double negligible;          /* mass of a block that need not be added up exactly */
 };
 
-/* ---- the base ------------------------------------------------------------------------------------------------------ */
+/* ---- the base ---------------------------------------------------------------------------------------------------- */
 
 static costeer_err check_arguments(const costeer_base *base, int32_t n_vocab, const uint64_t *scratch,
                                    const costeer_certificate *out, costeer_error *err)
@@ -126,7 +126,7 @@ static costeer_err bound_tail(const costeer_base *base, int32_t n_vocab, uint64_
     return COSTEER_OK;
 }
 
-/* ---- the unsent tokens --------------------------------------------------------------------------------------------- */
+/* ---- the unsent tokens ------------------------------------------------------------------------------------------- */
 
 /* Upper bound of the mass of n scores of at most max; added up exactly only when that matters. */
 static double block_mass(const struct scan *s, const double *scores, size_t n, double max)
@@ -208,7 +208,7 @@ static costeer_err certify(const costeer_base *base, const costeer_delta *deltas
     return bad;
 }
 
-/* ---- public -------------------------------------------------------------------------------------------------------- */
+/* ---- public ------------------------------------------------------------------------------------------------------ */
 
 costeer_err costeer_certify_greedy(const costeer_base *base, const costeer_delta *deltas, size_t n_deltas, int32_t n_vocab,
                                    double best_score, uint64_t *scratch, costeer_certificate *out, costeer_error *err)

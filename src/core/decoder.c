@@ -55,8 +55,7 @@ struct cs_decoder {
     void *stop_user;
 };
 
-/* ---- creation ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 static bool should_abort(void *user)
 {
@@ -211,8 +210,7 @@ int32_t cs_decoder_n_ctx(const cs_decoder *decoder)
     return decoder->n_ctx;
 }
 
-/* ---- computing
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- computing --------------------------------------------------------------------------------------------------- */
 
 /* Add the next token of a sequence to the batch; it counts as held once the batch is computed. */
 static void add_to_batch(cs_decoder *decoder, int32_t s, int32_t token, bool wants_logits)
@@ -374,8 +372,7 @@ const float *cs_decoder_logits(const cs_decoder *decoder, int32_t s)
     return llama_get_logits_ith(decoder->context, decoder->sequences[s].output);
 }
 
-/* ---- prompts
- * ------------------------------------------------------------------------------------------------------------------------- */
+/* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
 costeer_err cs_decoder_set_prompt(cs_decoder *decoder, int32_t s, const int32_t *ids, size_t n, int32_t n_answer,
                                   const char *what, costeer_error *err)

@@ -13,7 +13,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* ---- instruction sets ---------------------------------------------------------------------------------------------- */
+/* ---- instruction sets -------------------------------------------------------------------------------------------- */
 
 /* Resolved at first use. Threads that race find the same answer, so storing it twice does no harm. */
 static _Atomic(const struct cs_fuse_kernel *) active_kernel;
@@ -54,7 +54,7 @@ const char *costeer_fuse_isa(void)
     return current_kernel()->name;
 }
 
-/* ---- arguments ----------------------------------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 costeer_err cs_fuse_terms_init(struct cs_fuse_terms *terms, const costeer_delta *deltas, size_t n_deltas, const char *component,
                                costeer_error *err)
@@ -102,7 +102,7 @@ static costeer_err check_base(const costeer_base *base, int32_t n_vocab, costeer
     return COSTEER_OK;
 }
 
-/* ---- scores -------------------------------------------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------------------------------------------------ */
 
 static bool is_broken(float logit)
 {
@@ -282,7 +282,7 @@ static costeer_err fuse(const costeer_base *base, const costeer_delta *deltas, s
                              : fuse_sparse(base, &terms, n_vocab, scores, out, err);
 }
 
-/* ---- public -------------------------------------------------------------------------------------------------------- */
+/* ---- public ------------------------------------------------------------------------------------------------------ */
 
 costeer_err costeer_fuse_choose(const costeer_base *base, const costeer_delta *deltas, size_t n_deltas, int32_t n_vocab,
                                 costeer_choice *out, costeer_error *err)

@@ -24,7 +24,7 @@
 #define LAYERS_MAX  512
 #define EXPERTS_MAX 1024
 
-/* ---- reading single values ------------------------------------------------------------------------------------------- */
+/* ---- reading single values --------------------------------------------------------------------------------------- */
 
 /* Find "<architecture>.<name>". */
 static int64_t find_arch_key(const struct gguf_context *gguf, const char *architecture, const char *name)
@@ -77,7 +77,7 @@ static const char *get_string(const struct gguf_context *gguf, const char *name)
     return key >= 0 && gguf_get_kv_type(gguf, key) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, key) : NULL;
 }
 
-/* ---- the file --------------------------------------------------------------------------------------------------------- */
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 static costeer_err bad(costeer_error *err, const char *path, const char *what)
 {
@@ -135,7 +135,7 @@ static costeer_err check_extents(const struct gguf_context *gguf, const char *pa
     return COSTEER_OK;
 }
 
-/* ---- what kind of model ------------------------------------------------------------------------------------------------ */
+/* ---- what kind of model ------------------------------------------------------------------------------------------ */
 
 /* Architectures that llama.cpp runs without a KV cache, or with an encoder that needs an input of its own. */
 static const char *const not_generative[] = {
@@ -184,7 +184,7 @@ static costeer_err check_kind(const struct gguf_context *gguf, const char *archi
     return COSTEER_OK;
 }
 
-/* ---- what llama.cpp would only assert ----------------------------------------------------------------------------------- */
+/* ---- what llama.cpp would only assert ---------------------------------------------------------------------------- */
 
 static costeer_err out_of_range(costeer_error *err, const char *path, const char *key, uint64_t value)
 {
@@ -262,7 +262,7 @@ static costeer_err check_shape(const struct gguf_context *gguf, const char *arch
     return check_experts(gguf, architecture, path, err);
 }
 
-/* ---- the vocabulary ------------------------------------------------------------------------------------------------------ */
+/* ---- the vocabulary ---------------------------------------------------------------------------------------------- */
 
 static uint64_t hash_text(const char *text)
 {
@@ -318,7 +318,7 @@ static costeer_err check_vocabulary(const struct gguf_context *gguf, const char 
     return check_distinct(gguf, tokens, path, err);
 }
 
-/* ---- the tokenizer's hash ------------------------------------------------------------------------------------------------ */
+/* ---- the tokenizer's hash ---------------------------------------------------------------------------------------- */
 
 static bool hash_text_value(EVP_MD_CTX *hash, const char *text)
 {
@@ -414,7 +414,7 @@ static costeer_err hash_tokenizer(const struct gguf_context *gguf, const char *p
     return ok ? COSTEER_OK : cs_error_set(err, COSTEER_EINTERNAL, "model", "%s: OpenSSL could not compute SHA-256", path);
 }
 
-/* ---- all of it ------------------------------------------------------------------------------------------------------------ */
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static costeer_err check_metadata(const struct gguf_context *gguf, const char *path, bool needs_weights, cs_gguf_summary *out,
                                   costeer_error *err)

@@ -58,7 +58,7 @@ struct costeer_model {
     bool special_begins[256]; /* whether a special token's spelling begins with that byte */
 };
 
-/* ---- llama.cpp's log ----------------------------------------------------------------------------------------------------- */
+/* ---- llama.cpp's log --------------------------------------------------------------------------------------------- */
 
 /* Per thread, because decoding threads report errors while another thread loads. */
 static _Thread_local char engine_error[256];
@@ -133,7 +133,7 @@ const char *costeer_version_llama(void)
     return engine_version;
 }
 
-/* ---- what a model is ------------------------------------------------------------------------------------------------------- */
+/* ---- what a model is --------------------------------------------------------------------------------------------- */
 
 /* Converters fill the vocabulary up to the width of the output with tokens like "[PAD151665]": not part of the tokenizer. */
 static bool is_padding(const struct llama_vocab *vocab, int32_t token)
@@ -217,8 +217,7 @@ static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary
     return COSTEER_OK;
 }
 
-/* ---- loading -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 /* The caller's progress callback, and whether it was what stopped the loading. */
 typedef struct progress_relay {
@@ -410,8 +409,7 @@ void costeer_model_free(costeer_model *model)
     free(model);
 }
 
-/* ---- asking a model
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- asking a model ---------------------------------------------------------------------------------------------- */
 
 const costeer_model_info *costeer_model_get_info(const costeer_model *model)
 {
@@ -513,8 +511,7 @@ costeer_vocab costeer_model_vocab(const costeer_model *model)
         .n_vocab = model->info.n_vocab, .token_to_piece = vocab_token_to_piece, .is_end = vocab_is_end, .model = model};
 }
 
-/* ---- text to tokens
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- text to tokens ---------------------------------------------------------------------------------------------- */
 
 costeer_err costeer_model_tokenize(const costeer_model *model, const char *text, size_t n_bytes, bool add_special,
                                    bool parse_special, costeer_tokens *out, costeer_error *err)
@@ -548,8 +545,7 @@ costeer_err costeer_model_tokenize(const costeer_model *model, const char *text,
     return cs_error_set(err, COSTEER_EINTERNAL, "model", "llama.cpp could not tokenize %zu bytes of text", n_bytes);
 }
 
-/* ---- chat templates
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- chat templates ---------------------------------------------------------------------------------------------- */
 
 bool cs_model_knows_template(const char *name)
 {

@@ -32,8 +32,7 @@ static costeer_err no_memory(costeer_error *err)
     return cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for the prompt");
 }
 
-/* ---- the user message --------------------------------------------------------------------------------------------------------
- */
+/* ---- the user message -------------------------------------------------------------------------------------------- */
 
 static costeer_err check_text(const char *what, const char *text, costeer_error *err)
 {
@@ -93,8 +92,7 @@ static costeer_err build_message(const costeer_prompt *prompt, cs_buffer *out, c
     return cs_buffer_append(out, prompt->query, strlen(prompt->query)) ? COSTEER_OK : no_memory(err);
 }
 
-/* ---- the chat template
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the chat template ------------------------------------------------------------------------------------------- */
 
 /* The rendered prompt as alternating parts: template, system message, template, user message, template. */
 typedef struct rendered {
@@ -202,8 +200,7 @@ static bool split_rendered(rendered *out, const char *marked, const char *system
     return match_literal(out, 4, rest, strlen(rest), &at) && out->text[at] == '\0';
 }
 
-/* ---- tokens
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
 void costeer_tokens_dispose(costeer_tokens *tokens)
 {

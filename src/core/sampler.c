@@ -42,7 +42,7 @@ struct costeer_sampler {
     int32_t next; /* where the ring is written next */
 };
 
-/* ---- creation ------------------------------------------------------------------------------------------------------ */
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 static costeer_err out_of_range(costeer_error *err, const char *name, double value, const char *range)
 {
@@ -122,7 +122,7 @@ bool costeer_sampler_is_argmax(const costeer_sampler *sampler)
     return sampler->params.temperature == 0 && sampler->params.repetition_penalty == 1;
 }
 
-/* ---- repetition ---------------------------------------------------------------------------------------------------- */
+/* ---- repetition -------------------------------------------------------------------------------------------------- */
 
 /* First place in `recent` whose token is not below this one. */
 static int32_t recent_find(const costeer_sampler *s, int32_t token)
@@ -185,7 +185,7 @@ void costeer_sampler_penalize(const costeer_sampler *sampler, const int32_t *ids
     }
 }
 
-/* ---- heap ---------------------------------------------------------------------------------------------------------- */
+/* ---- heap -------------------------------------------------------------------------------------------------------- */
 
 static bool better(const struct candidate *a, const struct candidate *b)
 {
@@ -250,7 +250,7 @@ static void sort_by_id(struct candidate *c, int32_t n)
     }
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------- */
+/* ---- filters ----------------------------------------------------------------------------------------------------- */
 
 /* Best score, lowest id on a tie; refuses what is not a distribution. */
 static costeer_err find_best(const int32_t *ids, const double *scores, int32_t n, costeer_choice *best, costeer_error *err)
@@ -372,7 +372,7 @@ static int32_t filter(const costeer_sampler *s, int32_t n, double best)
     return n;
 }
 
-/* ---- the draw ------------------------------------------------------------------------------------------------------ */
+/* ---- the draw ---------------------------------------------------------------------------------------------------- */
 
 double costeer_sampler_uniform(uint64_t seed, uint64_t position)
 {

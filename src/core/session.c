@@ -40,8 +40,7 @@ struct costeer_session {
     size_t n_tokens;
 };
 
-/* ---- creation
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 static costeer_err invalid(costeer_error *err, const char *what)
 {
@@ -176,8 +175,7 @@ const int32_t *costeer_session_tokens(const costeer_session *session, size_t *n)
     return session->tokens;
 }
 
-/* ---- choosing
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 /* The choice over the entries at hand. */
 static costeer_err choose(costeer_session *session, const costeer_base *base, int32_t position, costeer_choice *out,
@@ -292,8 +290,7 @@ static costeer_err decide(costeer_session *session, costeer_position *at, costee
                                                       session->vocab.n_vocab, at, err);
 }
 
-/* ---- after the choice
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- after the choice -------------------------------------------------------------------------------------------- */
 
 /* Remember the token and add its text. Tells whether, and how, it ends the answer. */
 static costeer_finish accept(costeer_session *session, const costeer_position *at)
@@ -342,8 +339,7 @@ static costeer_err hand_out(costeer_session *session, const costeer_position *at
                : cs_error_set(err, COSTEER_EABORTED, "session", "stopped by the caller's callback at position %d", at->position);
 }
 
-/* ---- the loop
- * -------------------------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Advance the SLM, or read its prompts at the start, while the cloud computes. */
 static costeer_err advance(costeer_session *session, const int32_t *token, int64_t *slm_us, costeer_error *err)

@@ -24,7 +24,7 @@ static bool is_cancelled(void *user)
     return slm->cancel != NULL && atomic_load_explicit(slm->cancel, memory_order_relaxed);
 }
 
-/* ---- as a delta source ----------------------------------------------------------------------------------------------------- */
+/* ---- as a delta source ------------------------------------------------------------------------------------------- */
 
 static costeer_err begin(costeer_delta_source *self, costeer_error *err)
 {
@@ -48,8 +48,7 @@ static void read_deltas(costeer_delta_source *self, costeer_delta *deltas, size_
 
 static const costeer_delta_source_ops slm_ops = {.begin = begin, .step = step, .read = read_deltas};
 
-/* ---- creation and prompts -----------------------------------------------------------------------------------------------------
- */
+/* ---- creation and prompts ---------------------------------------------------------------------------------------- */
 
 costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
                                costeer_error *err)

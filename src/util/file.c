@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- reading ---- */
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 /* One byte more than the cap is asked for, to see that there is more. */
 static int read_all(int fd, size_t max_bytes, cs_file_wait_fn wait, char **text, size_t *n_bytes)
@@ -76,7 +76,7 @@ int cs_file_read(const char *path, size_t max_bytes, cs_file_wait_fn wait, char 
     return error;
 }
 
-/* ---- writing ---- */
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static void init(cs_output *out, int fd, const char *name)
 {

@@ -99,8 +99,7 @@ static void assert_same_answer(const answer *a, const answer *b)
     assert_memory_equal(a->tokens, b->tokens, a->n * sizeof a->tokens[0]);
 }
 
-/* ---- against the oracle
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- against the oracle ------------------------------------------------------------------------------------------ */
 
 /* The published loop at one position, over the full vocabulary in float64. */
 static int32_t oracle_choice(const float *base, const costeer_delta *delta, int32_t n_vocab, double *log_policy)
@@ -215,8 +214,7 @@ static void test_generate__strength_zero_is_the_llm_alone(void **state)
     costeer_cloud_close(it.llm);
 }
 
-/* ---- several contexts
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- several contexts -------------------------------------------------------------------------------------------- */
 
 static void test_generate__two_equal_contexts_of_half_weight_are_one(void **state)
 {
@@ -244,8 +242,7 @@ static void test_generate__two_equal_contexts_of_half_weight_are_one(void **stat
     costeer_slm_free(two);
 }
 
-/* ---- threads
- * --------------------------------------------------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 /* Few tokens: llama.cpp's threads spin at barriers, which takes long where other programs want the same cores. */
 static void test_generate__two_threads_for_the_llm_give_its_answer_too(void **state)

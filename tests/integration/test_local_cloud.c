@@ -58,8 +58,7 @@ static costeer_distribution next(costeer_cloud *cloud, int32_t position)
     return out;
 }
 
-/* ---- the base ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- the base ---------------------------------------------------------------------------------------------------- */
 
 static void assert_is_top_k(const costeer_base *sparse, const float *logits, int32_t k)
 {
@@ -117,8 +116,7 @@ static void test_local_cloud__next_may_be_asked_again(void **state)
     costeer_cloud_free(cloud);
 }
 
-/* ---- order --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- order ------------------------------------------------------------------------------------------------------- */
 
 static void test_local_cloud__calls_out_of_order_are_errors_and_change_nothing(void **state)
 {
@@ -187,8 +185,7 @@ static void test_local_cloud__too_long_names_both_sizes(void **state)
     free(text);
 }
 
-/* ---- stopping
- * --------------------------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
 static void test_local_cloud__closed_while_computing_it_answers_the_next_prompt_correctly(void **state)
 {
@@ -249,8 +246,7 @@ static void test_local_cloud__cancelled_from_another_thread_next_returns(void **
     free(text);
 }
 
-/* ---- a broken model
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- a broken model ---------------------------------------------------------------------------------------------- */
 
 static void test_local_cloud__nan_logits_are_an_error(void **state)
 {

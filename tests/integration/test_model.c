@@ -25,7 +25,7 @@ static void assert_refused(const char *path, const costeer_model_params *params,
     }
 }
 
-/* ---- files that are no models --------------------------------------------------------------------------------------------- */
+/* ---- files that are no models ------------------------------------------------------------------------------------ */
 
 static void test_model_load__refuses_what_is_no_file(void **state)
 {
@@ -76,8 +76,7 @@ static void test_model_load__refuses_damaged_headers(void **state)
     assert_refused(TMP_PATH("damaged.gguf"), NULL, "damaged");
 }
 
-/* ---- metadata that llama.cpp would only assert
- * --------------------------------------------------------------------------------- */
+/* ---- metadata that llama.cpp would only assert ------------------------------------------------------------------- */
 
 static void assert_refused_with_u32(const char *key, uint32_t value, const char *phrase)
 {
@@ -127,8 +126,7 @@ static void test_model_load__refuses_other_damage_to_metadata(void **state)
     assert_refused(TMP_PATH("edited.gguf"), NULL, "no tokenizer");
 }
 
-/* ---- models that do not generate
- * -------------------------------------------------------------------------------------------------- */
+/* ---- models that do not generate --------------------------------------------------------------------------------- */
 
 static void test_model_load__refuses_models_that_do_not_generate(void **state)
 {
@@ -182,8 +180,7 @@ static void test_model_load__can_be_cancelled_by_its_progress_callback(void **st
     assert_true(calls >= 1);
 }
 
-/* ---- what a model is
- * ------------------------------------------------------------------------------------------------------------------- */
+/* ---- what a model is --------------------------------------------------------------------------------------------- */
 
 static void test_model_info__tells_what_the_built_in_models_are(void **state)
 {
@@ -222,8 +219,7 @@ static void test_model_info__the_vocabulary_alone_gives_the_same_answers(void **
     costeer_model_free(vocabulary);
 }
 
-/* ---- shared tokenizers
- * --------------------------------------------------------------------------------------------------------------------- */
+/* ---- shared tokenizers ------------------------------------------------------------------------------------------- */
 
 static void assert_tokenizes(const costeer_model *model)
 {
@@ -297,8 +293,7 @@ static void test_model_info__versions(void **state)
     assert_int_equal(costeer_version_llama()[0], 'v');
 }
 
-/* ---- pairing
- * ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- pairing ----------------------------------------------------------------------------------------------------- */
 
 static costeer_model *load_vocabulary(gguf_edit *edit, const char *path)
 {

@@ -75,8 +75,7 @@ static void assert_refused(const costeer_model *model, costeer_prompt prompt, co
     costeer_tokens_dispose(&out);
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
 static void test_tokenize__pieces_give_the_text_back(void **state)
 {
@@ -127,8 +126,7 @@ static void test_token_to_piece__ids_out_of_range_and_special_tokens_give_nothin
     assert_false(costeer_model_is_end(slm, -1));
 }
 
-/* ---- the template -------------------------------------------------------------------------------------------------------------
- */
+/* ---- the template ------------------------------------------------------------------------------------------------ */
 
 static void test_prompt__is_what_llama_cpp_makes_of_the_rendered_text(void **state)
 {
@@ -242,8 +240,7 @@ static void test_prompt__says_what_to_pass_without_a_usable_template(void **stat
     costeer_model_free(model);
 }
 
-/* ---- smuggling
- * ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- smuggling --------------------------------------------------------------------------------------------------- */
 
 static void assert_nothing_smuggled(const costeer_model *model, const char *system, const char *context, const char *query)
 {
@@ -286,8 +283,7 @@ static void test_prompt__markers_that_are_user_defined_tokens_stay_text_too(void
     costeer_model_free(model);
 }
 
-/* ---- real vocabularies
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- real vocabularies ------------------------------------------------------------------------------------------- */
 
 #ifdef COSTEER_TEST_VOCAB_DIR
 #define KEPT_MAX 8

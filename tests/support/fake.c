@@ -24,7 +24,7 @@ static costeer_err fail(const fake_fault *fault, int32_t position, costeer_error
     return fault->at == position ? cs_error_set(err, fault->code, "fake", "told to fail at %d", position) : COSTEER_OK;
 }
 
-/* ---- cloud -------------------------------------------------------------------------------------------------------------- */
+/* ---- cloud ------------------------------------------------------------------------------------------------------- */
 
 static costeer_err cloud_open(costeer_cloud *cloud, const costeer_cloud_request *request, costeer_error *err)
 {
@@ -104,7 +104,7 @@ void fake_cloud_prefer(fake_cloud *cloud, const int32_t *tokens, size_t n)
     }
 }
 
-/* ---- deltas -------------------------------------------------------------------------------------------------------------- */
+/* ---- deltas ------------------------------------------------------------------------------------------------------ */
 
 static costeer_err deltas_begin(costeer_delta_source *source, costeer_error *err)
 {
@@ -140,7 +140,7 @@ void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_delta
     deltas->begin.at = deltas->step.at = -1;
 }
 
-/* ---- vocabulary ------------------------------------------------------------------------------------------------------------ */
+/* ---- vocabulary -------------------------------------------------------------------------------------------------- */
 
 static size_t token_to_piece(const void *model, int32_t token, char piece[COSTEER_PIECE_MAX])
 {

@@ -77,7 +77,7 @@ static costeer_choice choose(int32_t k)
     return choice;
 }
 
-/* ---- greedy -------------------------------------------------------------------------------------------------------- */
+/* ---- greedy ------------------------------------------------------------------------------------------------------ */
 
 static void test_certify__certified_choice_is_the_full_one(void **state)
 {
@@ -254,7 +254,7 @@ static void test_certify__excluded_unsent_tokens_cannot_win(void **state)
     assert_false(c.certified);
 }
 
-/* ---- what must be refused ------------------------------------------------------------------------------------------ */
+/* ---- what must be refused ---------------------------------------------------------------------------------------- */
 
 static void assert_refused(costeer_base base, costeer_err expected, const char *says)
 {
@@ -343,7 +343,7 @@ static void test_certify__bad_arguments_are_refused(void **state)
     assert_int_equal(costeer_certify_sampled(&b, NULL, 0, 9, none, 1, 1, scratch, &c, NULL), COSTEER_ENUMERIC);
 }
 
-/* ---- sampled ------------------------------------------------------------------------------------------------------- */
+/* ---- sampled ----------------------------------------------------------------------------------------------------- */
 
 static double delta_of(int32_t token)
 {

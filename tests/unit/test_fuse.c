@@ -55,7 +55,7 @@ static int use_best_isa(void **state)
     return cs_fuse_force_isa(NULL) ? 0 : -1;
 }
 
-/* ---- against the published update ---------------------------------------------------------------------------------- */
+/* ---- against the published update -------------------------------------------------------------------------------- */
 
 static float *read_floats(const json_t *array, size_t n)
 {
@@ -190,7 +190,7 @@ static void test_fuse__closed_form_equals_the_loop(void **state)
     free(work);
 }
 
-/* ---- instruction sets ---------------------------------------------------------------------------------------------- */
+/* ---- instruction sets -------------------------------------------------------------------------------------------- */
 
 static void test_fuse__every_isa_gives_the_same_bits(void **state)
 {
@@ -248,7 +248,7 @@ static void test_fuse__unknown_isa_is_refused(void **state)
     assert_string_equal(costeer_fuse_isa(), before);
 }
 
-/* ---- what deltas do ------------------------------------------------------------------------------------------------ */
+/* ---- what deltas do ---------------------------------------------------------------------------------------------- */
 
 static void test_fuse__zero_delta_is_identity(void **state)
 {
@@ -296,7 +296,7 @@ static void test_fuse__several_deltas_add_up(void **state)
     assert_int_equal(choice.token, 0);
 }
 
-/* ---- −inf, NaN, +inf ----------------------------------------------------------------------------------------------- */
+/* ---- −inf, NaN, +inf --------------------------------------------------------------------------------------------- */
 
 static costeer_err score_one(float base, float expert, float amateur, double weight, double *score, costeer_error *err)
 {
@@ -429,7 +429,7 @@ static void test_fuse__nothing_finite_is_an_error(void **state)
     assert_int_equal(choice.token, -77);
 }
 
-/* ---- ties, padding, sparse bases ----------------------------------------------------------------------------------- */
+/* ---- ties, padding, sparse bases --------------------------------------------------------------------------------- */
 
 static void test_fuse__lowest_id_wins_a_tie_on_every_isa(void **state)
 {
@@ -545,7 +545,7 @@ static void test_fuse__sparse_tie_goes_to_the_lowest_id(void **state)
     assert_int_equal(choice.token, 4);
 }
 
-/* ---- normalisation ------------------------------------------------------------------------------------------------- */
+/* ---- normalisation ----------------------------------------------------------------------------------------------- */
 
 static void test_fuse__policy_does_not_depend_on_offsets(void **state)
 {
@@ -594,7 +594,7 @@ static void test_fuse__logsumexp_is_safe_at_the_edges(void **state)
     assert_true(isnan(costeer_logsumexp(bad, 3)));
 }
 
-/* ---- arguments ----------------------------------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static void assert_invalid(const costeer_base *base, const costeer_delta *deltas, size_t n_deltas, int32_t n_vocab,
                            const char *says)

@@ -51,7 +51,7 @@ static uint64_t drawn_set(costeer_sampler_params params, const int32_t *ids, con
     return set;
 }
 
-/* ---- the generator ------------------------------------------------------------------------------------------------- */
+/* ---- the generator ----------------------------------------------------------------------------------------------- */
 
 /* Known answers that the authors publish with Random123 (kat_vectors). */
 static void test_philox__gives_the_published_answers(void **state)
@@ -130,7 +130,7 @@ static void test_portable_math__bits_are_fixed(void **state)
     assert_true(cs_portable_log(0.05) == -0x1.7f7427b73e391p+1);
 }
 
-/* ---- greedy -------------------------------------------------------------------------------------------------------- */
+/* ---- greedy ------------------------------------------------------------------------------------------------------ */
 
 static void test_sampler__greedy_takes_the_lowest_id_of_a_tie(void **state)
 {
@@ -169,7 +169,7 @@ static void test_sampler__tiny_temperature_is_greedy(void **state)
     assert_int_equal(drawn_set(at_temperature(1e-300, 9), NULL, scores, 3), 1 << 1);
 }
 
-/* ---- the draw ------------------------------------------------------------------------------------------------------ */
+/* ---- the draw ---------------------------------------------------------------------------------------------------- */
 
 static void test_sampler__draws_follow_the_policy(void **state)
 {
@@ -276,7 +276,7 @@ static void test_sampler__a_seed_gives_these_tokens_on_every_machine(void **stat
     costeer_sampler_free(s);
 }
 
-/* ---- filters ------------------------------------------------------------------------------------------------------- */
+/* ---- filters ----------------------------------------------------------------------------------------------------- */
 
 static void test_sampler__top_k_keeps_the_k_best_and_low_ids_of_ties(void **state)
 {
@@ -378,7 +378,7 @@ static void test_sampler__min_p_keeps_a_share_of_the_best(void **state)
     assert_int_equal(drawn_set(p, NULL, scores, 4), 0xf);
 }
 
-/* ---- repetition ---------------------------------------------------------------------------------------------------- */
+/* ---- repetition -------------------------------------------------------------------------------------------------- */
 
 static costeer_sampler *create_penalizing(double penalty, int32_t window)
 {
@@ -469,7 +469,7 @@ static void test_sampler__penalty_of_one_changes_nothing(void **state)
     costeer_sampler_free(s);
 }
 
-/* ---- errors -------------------------------------------------------------------------------------------------------- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 static void test_sampler__unusable_scores_are_an_error_and_never_a_token(void **state)
 {

@@ -108,7 +108,7 @@ static costeer_err run(bench *b)
         assert_string_equal((b)->text, expected); \
     } while (0)
 
-/* ---- order of calls -------------------------------------------------------------------------------------------------------- */
+/* ---- order of calls ---------------------------------------------------------------------------------------------- */
 
 static void test_session__commits_before_it_steps_and_never_commits_the_last(void **state)
 {
@@ -186,8 +186,7 @@ static void test_session__a_second_run_starts_anew(void **state)
     costeer_session_free(session);
 }
 
-/* ---- steering ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- steering ---------------------------------------------------------------------------------------------------- */
 
 static void test_session__the_delta_moves_the_choice(void **state)
 {
@@ -229,8 +228,7 @@ static void test_session__nan_is_an_error_and_not_a_token(void **state)
     assert_text(b, "Hello");
 }
 
-/* ---- sparse bases ------------------------------------------------------------------------------------------------------------
- */
+/* ---- sparse bases ------------------------------------------------------------------------------------------------ */
 
 static void test_session__deepens_eightfold_twice_and_then_asks_for_all(void **state)
 {
@@ -341,8 +339,7 @@ static void test_session__the_repetition_penalty_sees_emitted_tokens(void **stat
     assert_int_equal(b->tokens[1], 3);
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 static void test_session__a_stop_string_across_tokens_ends_it_without_commit(void **state)
 {
@@ -379,8 +376,7 @@ static void test_session__what_is_held_back_goes_out_at_the_end(void **state)
     assert_text(b, "Hello\n\n");
 }
 
-/* ---- stopping
- * -------------------------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---------------------------------------------------------------------------------------------------- */
 
 static void test_session__cancelled_before_the_first_token(void **state)
 {
@@ -419,8 +415,7 @@ static void test_session__a_callback_can_stop_it(void **state)
     assert_text(b, "Hello"); /* asked once, not again */
 }
 
-/* ---- errors
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 static void test_session__an_error_of_open_is_passed_on(void **state)
 {
@@ -500,8 +495,7 @@ static void test_session__refuses_parameters_out_of_range(void **state)
     assert_int_equal(create_only(b), COSTEER_EINVAL);
 }
 
-/* ---- details
- * ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- details ----------------------------------------------------------------------------------------------------- */
 
 static void test_session__details_are_true_log_probabilities(void **state)
 {

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-/* ---- characters ---------------------------------------------------------------------------------------------------------- */
+/* ---- characters -------------------------------------------------------------------------------------------------- */
 
 static void test_utf8__accepts_the_borders_of_each_length(void **state)
 {
@@ -74,7 +74,7 @@ static void test_utf8__tells_incomplete_from_invalid(void **state)
     assert_int_equal(length, 1);
 }
 
-/* ---- text on its way out ------------------------------------------------------------------------------------------------ */
+/* ---- text on its way out ----------------------------------------------------------------------------------------- */
 
 /* Push pieces one by one and join what goes out, a bar behind each step. */
 static void run(const char *const *stop, size_t n_stop, const char *const *pieces, char *out, size_t size)
