@@ -17,8 +17,8 @@
 #include <time.h>
 
 /*
- * The read floor gets the machine's best vectors, as fusion does; otherwise it would be measured too slow and flatter us. Not under
- * ThreadSanitizer: the resolver that picks a clone runs before its run-time library does, and crashes.
+ * The read floor gets the machine's best vectors, as fusion does; otherwise it would be measured too slow and flatter us. Not
+ * under ThreadSanitizer: the resolver that picks a clone runs before its run-time library does, and crashes.
  */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define BEST_VECTORS __attribute__((optimize("O3"), target_clones("arch=skylake-avx512", "avx2", "default")))

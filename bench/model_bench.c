@@ -274,9 +274,9 @@ static void measure_memory(const main_job *job, cs_bench_generate_result *out)
 {
     const cs_bench_model_params *params = job->params;
     const int32_t n_query = params->n_prompt + params->n_tokens;
+    out->peak_bytes = cs_bench_peak_bytes(); /* first: reading the files' metadata takes memory too */
     const uint64_t llm_kv = cs_bench_kv_bytes(params->llm, n_query, 1);
     const uint64_t slm_kv = cs_bench_kv_bytes(params->slm, n_query + params->n_context, 2);
-    out->peak_bytes = cs_bench_peak_bytes();
     out->file_bytes = costeer_model_get_info(job->llm)->file_bytes + costeer_model_get_info(job->slm.model)->file_bytes;
     out->kv_bytes = llm_kv != 0 && slm_kv != 0 ? llm_kv + slm_kv : 0;
 }
