@@ -29,13 +29,16 @@ add_custom_target(costeer_docs ALL DEPENDS ${costeer_docs})
 # A program that links libcosteer.a needs llama.cpp's archives too. The pinned ones go beside it; an installed llama.cpp is named.
 set(COSTEER_PC_LIBS_PRIVATE "")
 if(costeer_llama_static_libs)
+  install(FILES ${costeer_llama_archives} DESTINATION ${CMAKE_INSTALL_LIBDIR}/costeer)
   foreach(lib IN LISTS costeer_llama_static_libs)
-    install(FILES ${costeer_llama_libdir}/lib${lib}.a DESTINATION ${CMAKE_INSTALL_LIBDIR}/costeer)
     string(APPEND COSTEER_PC_LIBS_PRIVATE " -l${lib}")
   endforeach()
   string(PREPEND COSTEER_PC_LIBS_PRIVATE "-L\${libdir}/costeer")
 else()
-  set(COSTEER_PC_LIBS_PRIVATE "-lllama -lggml -lggml-base")
+  if(NOT LLAMA_SHARED_LIB) # set by llama.cpp's package
+    set(installed_cpu "-lggml-cpu")
+  endif()
+  set(COSTEER_PC_LIBS_PRIVATE "-lllama -lggml ${installed_cpu} -lggml-base")
 endif()
 configure_file(cmake/costeer.pc.in ${PROJECT_BINARY_DIR}/costeer.pc @ONLY)
 configure_package_config_file(cmake/costeer-config.cmake.in ${PROJECT_BINARY_DIR}/costeer-config.cmake

@@ -1,7 +1,8 @@
 # Target costeer_llama: llama.cpp from LLAMA_SOURCE_DIR, else an installed one, else the pinned version from the cache.
-set(costeer_llama_static_libs "") # archives that a program linking libcosteer.a needs besides it
-set(costeer_llama_libdir "")      # where they are now; empty when llama.cpp is installed on the system
-set(costeer_llama_vocab_dir "")   # vocabulary-only models of its source tree, for tests; may be empty
+# Archives that a program linking libcosteer.a needs besides it, in link order; empty when llama.cpp is installed on the system.
+set(costeer_llama_static_libs "")
+set(costeer_llama_archives "")
+set(costeer_llama_vocab_dir "") # vocabulary-only models of its source tree, for tests; may be empty
 
 add_library(costeer_llama INTERFACE)
 
@@ -35,6 +36,10 @@ if(LLAMA_SOURCE_DIR)
   set(CMAKE_CXX_VISIBILITY_PRESET hidden)
   add_subdirectory("${LLAMA_SOURCE_DIR}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL)
   target_link_libraries(costeer_llama INTERFACE llama)
+  set(costeer_llama_static_libs llama ggml ggml-cpu ggml-base)
+  foreach(lib IN LISTS costeer_llama_static_libs)
+    list(APPEND costeer_llama_archives "$<TARGET_FILE:${lib}>")
+  endforeach()
   set(costeer_llama_vocab_dir "${LLAMA_SOURCE_DIR}/models")
   message(STATUS "llama.cpp: from ${LLAMA_SOURCE_DIR}")
 else()
@@ -59,10 +64,11 @@ else()
       message(FATAL_ERROR "llama.cpp could not be had (above); install it, or pass -DLLAMA_SOURCE_DIR=")
     endif()
     set(costeer_llama_static_libs llama ggml ggml-cpu ggml-base)
-    set(costeer_llama_libdir "${prefix}/lib")
+    foreach(lib IN LISTS costeer_llama_static_libs)
+      list(APPEND costeer_llama_archives "${prefix}/lib/lib${lib}.a")
+    endforeach()
     target_include_directories(costeer_llama SYSTEM INTERFACE "${prefix}/include")
-    target_link_libraries(costeer_llama INTERFACE "${prefix}/lib/libllama.a" "${prefix}/lib/libggml.a" "${prefix}/lib/libggml-cpu.a"
-      "${prefix}/lib/libggml-base.a" ${CMAKE_DL_LIBS})
+    target_link_libraries(costeer_llama INTERFACE ${costeer_llama_archives} ${CMAKE_DL_LIBS})
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp --source OUTPUT_VARIABLE costeer_llama_vocab_dir
       OUTPUT_STRIP_TRAILING_WHITESPACE)
     string(APPEND costeer_llama_vocab_dir "/models")
