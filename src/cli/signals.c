@@ -1,5 +1,5 @@
 /*
- * The process's environment at start: signals and standard streams.
+ * The process's environment at start: signals, standard streams, no crash dumps.
  *
  * The handler only sets a flag. It is installed without SA_RESTART, so that a read from a terminal or pipe ends, and with
  * SA_RESETHAND, so that a second Ctrl-C kills a program that is busy elsewhere.
@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <unistd.h>
 
@@ -40,8 +41,23 @@ static void occupy_closed_streams(void)
     }
 }
 
+/*
+ * A crash dump would hold the context. A limit of 1 byte is too small for any dump file, and unlike 0 it also stops Linux from
+ * piping the dump to a collector (coredump.c takes 1 as "never"). Where the hard limit is 0 it stays 0.
+ */
+static void forbid_core_dumps(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_CORE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max < 1 ? limit.rlim_max : 1;
+        limit.rlim_max = limit.rlim_cur;
+        (void)setrlimit(RLIMIT_CORE, &limit);
+    }
+}
+
 void cs_signals_install(void)
 {
+    forbid_core_dumps();
     occupy_closed_streams();
     struct sigaction action;
     memset(&action, 0, sizeof action);

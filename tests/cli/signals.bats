@@ -80,3 +80,23 @@ drive() { "$helpers/drive.py" "$@"; }
     [ "$status" -eq 141 ]
     json_lines "$trace" 'len(d) < 600'
 }
+
+@test "no crash dump can hold the context" {
+    mkfifo "$BATS_TEST_TMPDIR/query"
+    (
+        ulimit -S -c "$(ulimit -H -c)"
+        exec "$COSTEER" generate <"$BATS_TEST_TMPDIR/query" >"$BATS_TEST_TMPDIR/out"
+    ) &
+    pid=$!
+    exec 8>"$BATS_TEST_TMPDIR/query" # the program starts, and waits for its query
+    for _ in $(seq 100); do
+        [[ $(readlink "/proc/$pid/exe") == */costeer ]] && soft=$(awk '/^Max core file size/ {print $5}' "/proc/$pid/limits") &&
+            [[ $soft =~ ^[01]$ ]] && break
+        sleep 0.05
+    done
+    printf 'Hello' >&8
+    exec 8>&-
+    wait "$pid"
+    [[ $soft =~ ^[01]$ ]]
+    [ -s "$BATS_TEST_TMPDIR/out" ]
+}
