@@ -21,6 +21,17 @@ extern "C" {
 /** Where expert and amateur logits come from; an implementation's struct begins with one. */
 typedef struct costeer_delta_source costeer_delta_source;
 
+/** How drafts are made. */
+typedef struct costeer_draft_params {
+    int32_t n_max; /**< 1 … COSTEER_WIRE_DRAFTS_MAX */
+    /** False: the SLM without context goes on with its own choice, a function of public data. True: the SLM with the contexts
+     * does (amateur + sum weight·(expert − amateur), whose weights leave the strength out), while the probability of its choice
+     * is at least `confidence`. What of it is withdrawn was seen by the cloud. */
+    bool is_private;
+    double confidence;
+    const double *context_weights; /**< [n_deltas] */
+} costeer_draft_params;
+
 typedef struct costeer_delta_source_ops {
     /** Prepare position 0: read the prompts. Blocks. */
     costeer_err (*begin)(costeer_delta_source *self, costeer_error *err);
@@ -28,6 +39,15 @@ typedef struct costeer_delta_source_ops {
     costeer_err (*step)(costeer_delta_source *self, int32_t token, costeer_error *err);
     /** Fill expert and amateur of deltas[0..n_deltas), valid until the next begin or step; weights are left alone. */
     void (*read)(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas);
+    /**
+     * Draft what may follow `token`, which the next step will be given. The steps over drafted tokens then cost little.
+     *
+     * @param[out] tokens  [params->n_max]
+     * @param[out] n       drafted, 0 … n_max; a draft ends with an end token, or before what is not sure enough
+     * NULL: this source drafts nothing. Blocks.
+     */
+    costeer_err (*draft)(costeer_delta_source *self, const costeer_draft_params *params, int32_t token, int32_t *tokens,
+                         int32_t *n, costeer_error *err);
 } costeer_delta_source_ops;
 
 struct costeer_delta_source {
@@ -42,6 +62,7 @@ typedef struct costeer_slm_params {
     int32_t n_contexts; /**< experts, 1 … COSTEER_DELTAS_MAX */
     int32_t n_ctx;      /**< tokens of prompt and answer of each sequence; 0: what the model was trained for, at most 8192 */
     int32_t n_threads;  /**< >= 1 */
+    int32_t n_drafts;   /**< longest draft that will be asked for; 0: none */
 } costeer_slm_params;
 
 /**
@@ -100,6 +121,7 @@ typedef struct costeer_position {
     bool is_end;           /**< the token ends the answer and has no text */
     bool certified;        /**< always true with a dense base */
     bool uncertified_kept; /**< not certified, and deepening was switched off */
+    bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
     int32_t n_deepened;    /**< times a deeper base was asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
     double unsent_mass;    /**< sampled, sparse: bound on the policy mass not seen; else 0 */
@@ -123,6 +145,12 @@ typedef bool (*costeer_position_fn)(const costeer_position *position, void *user
 /** Receives text, always whole UTF-8 characters, not NUL-terminated; return false to stop (COSTEER_EABORTED). */
 typedef bool (*costeer_text_fn)(const char *text, size_t n_bytes, void *user);
 
+/** What to do when the cloud fails in the middle of an answer. */
+typedef enum costeer_on_cloud_failure {
+    COSTEER_CLOUD_FAILURE_STOP = 0, /**< the answer ends with the cloud's error */
+    COSTEER_CLOUD_FAILURE_LOCAL = 1 /**< the SLM with the contexts finishes it alone; the report says from where on */
+} costeer_on_cloud_failure;
+
 typedef struct costeer_session_params {
     double strength;               /**< >= 0 usually; finite */
     const double *context_weights; /**< [n_deltas], NULL: all 1 */
@@ -134,15 +162,23 @@ typedef struct costeer_session_params {
     const char *const *stop; /**< [n_stop] strings that end the answer; they are not part of the text */
     size_t n_stop;
     bool details;
+    bool private_drafts;     /**< draft with the context; see costeer_draft_params */
+    double draft_confidence; /**< private drafts: (0, 1] */
+    costeer_on_cloud_failure on_cloud_failure;
+    const costeer_chat
+        *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only */
     costeer_position_fn on_position; /**< may be NULL */
     costeer_text_fn on_text;         /**< may be NULL */
     void *user;                      /**< given to both */
     const atomic_bool *cancel; /**< set from anywhere: the loop ends with COSTEER_ECANCELED, the report says what was done */
 } costeer_session_params;
 
-#define COSTEER_SESSION_DEFAULTS \
-    ((costeer_session_params){   \
-        .strength = 1.78325684, .sampler = COSTEER_SAMPLER_DEFAULTS, .max_tokens = 256, .unsent_tolerance = 1e-3})
+#define COSTEER_SESSION_DEFAULTS                                   \
+    ((costeer_session_params){.strength = 1.78325684,              \
+                              .sampler = COSTEER_SAMPLER_DEFAULTS, \
+                              .max_tokens = 256,                   \
+                              .unsent_tolerance = 1e-3,            \
+                              .draft_confidence = 0.99})
 
 typedef enum costeer_finish {
     COSTEER_FINISH_NONE = 0,   /**< an error or cancellation ended it */
@@ -157,8 +193,12 @@ typedef struct costeer_report {
     int32_t n_tokens;  /**< emitted, an end token included */
     int32_t n_steered; /**< tokens that differ from the cloud's own choice */
     int32_t n_certified;
-    int32_t n_deepened;    /**< positions at which a deeper base was asked for */
-    int32_t n_uncertified; /**< positions kept without proof (constant_k) */
+    int32_t n_deepened;       /**< positions at which a deeper base was asked for */
+    int32_t n_uncertified;    /**< positions kept without proof (constant_k) */
+    int32_t n_local;          /**< tokens chosen by the SLM alone after the cloud had failed: the last ones */
+    costeer_err cloud_status; /**< why, when n_local > 0 */
+    costeer_error cloud_error;
+    costeer_cloud_stats cloud; /**< what went to and from the cloud */
     double unsent_mass_max;
     int64_t prefill_us;    /**< from the start to the first token's choice */
     int64_t slm_us;        /**< sum of SLM steps after prefill */

@@ -12,7 +12,7 @@ costeer_err costeer_cloud_open(costeer_cloud *cloud, const costeer_cloud_request
     if (cloud == NULL || request == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "cloud and request must not be NULL");
     }
-    if (request->prompt == NULL || request->n_prompt == 0) {
+    if ((request->prompt == NULL || request->n_prompt == 0) && request->chat == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "the prompt is empty");
     }
     if (request->top_k < 0) {
@@ -49,7 +49,31 @@ costeer_err costeer_cloud_commit(costeer_cloud *cloud, int32_t position, int32_t
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "commit: cloud must not be NULL, position %d and token %d not negative",
                             position, token);
     }
-    return cloud->ops->commit(cloud, position, token, err);
+    return cloud->ops->commit(cloud, position, token, NULL, 0, err);
+}
+
+costeer_err costeer_cloud_commit_drafts(costeer_cloud *cloud, int32_t position, int32_t token, const int32_t *drafts,
+                                        int32_t n_drafts, costeer_error *err)
+{
+    if (cloud == NULL || position < 0 || token < 0 || n_drafts < 0 || (n_drafts > 0 && drafts == NULL)) {
+        return cs_error_set(err, COSTEER_EINVAL, "cloud",
+                            "commit: cloud must not be NULL, position %d, token %d and %d drafts not negative", position, token,
+                            n_drafts);
+    }
+    return cloud->ops->commit(cloud, position, token, drafts, n_drafts, err);
+}
+
+int32_t costeer_cloud_wants_drafts(const costeer_cloud *cloud, int32_t position, int32_t token)
+{
+    return cloud == NULL || cloud->ops->wants_drafts == NULL ? 0 : cloud->ops->wants_drafts(cloud, position, token);
+}
+
+void costeer_cloud_read_stats(const costeer_cloud *cloud, costeer_cloud_stats *out)
+{
+    *out = (costeer_cloud_stats){.bytes_up = 0};
+    if (cloud != NULL && cloud->ops->read_stats != NULL) {
+        cloud->ops->read_stats(cloud, out);
+    }
 }
 
 void costeer_cloud_close(costeer_cloud *cloud)

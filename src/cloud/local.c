@@ -155,6 +155,9 @@ static costeer_err local_open(costeer_cloud *cloud, const costeer_cloud_request 
     if (self->phase != PHASE_CLOSED) {
         return cs_error_set(err, COSTEER_ESTATE, "llm", "an answer is open; close it first");
     }
+    if (request->n_prompt == 0) {
+        return cs_error_set(err, COSTEER_EINVAL, "llm", "a cloud in this process needs the prompt's tokens");
+    }
     const costeer_err code =
         cs_decoder_set_prompt(self->decoder, 0, request->prompt, request->n_prompt, request->max_tokens, "the LLM's prompt", err);
     if (code != COSTEER_OK) {
@@ -204,8 +207,11 @@ static costeer_err local_deepen(costeer_cloud *cloud, int32_t position, int32_t 
     return COSTEER_OK;
 }
 
-static costeer_err local_commit(costeer_cloud *cloud, int32_t position, int32_t token, costeer_error *err)
+static costeer_err local_commit(costeer_cloud *cloud, int32_t position, int32_t token, const int32_t *drafts, int32_t n_drafts,
+                                costeer_error *err)
 {
+    (void)drafts; /* nothing is gained by them here: next() costs no round trip */
+    (void)n_drafts;
     local_cloud *self = (local_cloud *)cloud;
     if (self->phase != PHASE_READY || position != self->position) {
         return out_of_order(self, "commit", position, err);

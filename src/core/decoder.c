@@ -1,5 +1,5 @@
 /*
- * A llama.cpp context as CoSteer uses it: some sequences that advance together, one token each per step, in one batch.
+ * A llama.cpp context as CoSteer uses it: some sequences, computed together in batches.
  *
  * The decoder remembers the tokens that each sequence's KV cache holds, so that a new prompt computes only what follows the
  * common beginning. A prompt runs in chunks; only the last chunk has outputs, one per sequence, so that logits buffers stay at
@@ -49,7 +49,8 @@ struct cs_decoder {
     int32_t n_batch;
     int32_t n_vocab_padded;
     bool keeps_no_prefix; /* recurrent state cannot go back */
-    bool has_logits;
+    bool is_computed;     /* the batch is: its rows can be read */
+    bool has_logits;      /* of the last prefill or step */
     const char *component;
     cs_decoder_stop_fn stop;
     void *stop_user;
@@ -82,7 +83,7 @@ static struct llama_context_params engine_params(cs_decoder *decoder, const cost
     out.n_batch = (uint32_t)decoder->n_batch;
     out.n_ubatch = pick_ubatch(model);
     out.n_seq_max = n_sequences;
-    out.n_outputs_max = n_sequences;
+    out.n_outputs_max = params->n_rows > 0 ? (uint32_t)params->n_rows : n_sequences;
     out.n_threads = params->n_threads;
     out.n_threads_batch = params->n_threads;
     out.kv_unified = false;
@@ -212,21 +213,34 @@ int32_t cs_decoder_n_ctx(const cs_decoder *decoder)
 
 /* ---- computing --------------------------------------------------------------------------------------------------- */
 
-/* Add the next token of a sequence to the batch; it counts as held once the batch is computed. */
-static void add_to_batch(cs_decoder *decoder, int32_t s, int32_t token, bool wants_logits)
+void cs_decoder_begin(cs_decoder *decoder)
+{
+    decoder->batch.n_tokens = 0;
+    decoder->is_computed = false;
+    decoder->has_logits = false;
+}
+
+int32_t cs_decoder_room(const cs_decoder *decoder)
+{
+    return decoder->n_batch - decoder->batch.n_tokens;
+}
+
+/* A token counts as held from here on: when the batch fails, resynchronise() takes it back. */
+int32_t cs_decoder_add(cs_decoder *decoder, int32_t s, int32_t token, bool wants_row)
 {
     struct llama_batch *batch = &decoder->batch;
-    const int32_t i = batch->n_tokens++;
     sequence *of = &decoder->sequences[s];
+    if (batch->n_tokens >= decoder->n_batch || of->n_held >= decoder->n_ctx || token < 0 || token >= decoder->n_vocab_padded) {
+        return -1;
+    }
+    const int32_t i = batch->n_tokens++;
     batch->token[i] = token;
     batch->pos[i] = of->n_held;
     batch->n_seq_id[i] = 1;
     batch->seq_id[i][0] = s;
-    batch->logits[i] = wants_logits ? 1 : 0;
+    batch->logits[i] = wants_row ? 1 : 0;
     of->held[of->n_held++] = token;
-    if (wants_logits) {
-        of->output = i;
-    }
+    return i;
 }
 
 /* After a stop or a failure: believe only what llama.cpp says it still holds. */
@@ -243,8 +257,9 @@ static void resynchronise(cs_decoder *decoder)
     decoder->has_logits = false;
 }
 
-static costeer_err compute(cs_decoder *decoder, costeer_error *err)
+costeer_err cs_decoder_compute(cs_decoder *decoder, costeer_error *err)
 {
+    decoder->is_computed = false;
     decoder->has_logits = false;
     if (should_abort(decoder)) { /* small models finish before llama.cpp asks */
         resynchronise(decoder);
@@ -253,6 +268,7 @@ static costeer_err compute(cs_decoder *decoder, costeer_error *err)
     cs_engine_error_clear();
     const int32_t result = llama_decode(decoder->context, decoder->batch);
     if (result == 0) {
+        decoder->is_computed = true;
         return COSTEER_OK;
     }
     resynchronise(decoder);
@@ -263,6 +279,34 @@ static costeer_err compute(cs_decoder *decoder, costeer_error *err)
                         decoder->batch.n_tokens, result, cs_engine_error());
 }
 
+const float *cs_decoder_row(const cs_decoder *decoder, int32_t index)
+{
+    return decoder->is_computed ? llama_get_logits_ith(decoder->context, index) : NULL;
+}
+
+int32_t cs_decoder_held(const cs_decoder *decoder, int32_t s)
+{
+    return decoder->sequences[s].n_held;
+}
+
+const int32_t *cs_decoder_held_tokens(const cs_decoder *decoder, int32_t s)
+{
+    return decoder->sequences[s].held;
+}
+
+int32_t cs_decoder_truncate(cs_decoder *decoder, int32_t s, int32_t n)
+{
+    sequence *of = &decoder->sequences[s];
+    if (n < of->n_held && !llama_memory_seq_rm(decoder->memory, s, n, -1)) {
+        (void)llama_memory_seq_rm(decoder->memory, s, -1, -1); /* recurrent states cannot be cut: begin anew */
+        n = 0;
+    }
+    of->n_held = n < of->n_held ? n : of->n_held;
+    return of->n_held;
+}
+
+/* ---- prompts and steps ------------------------------------------------------------------------------------------- */
+
 /* Keep the common beginning of what is held and what is wanted, but let at least one token be computed. */
 static void keep_prefix(cs_decoder *decoder, int32_t s)
 {
@@ -271,21 +315,17 @@ static void keep_prefix(cs_decoder *decoder, int32_t s)
     while (n < of->n_held && n < of->n_wanted - 1 && of->held[n] == of->wanted[n]) {
         n++;
     }
-    if (n < of->n_held && !llama_memory_seq_rm(decoder->memory, s, n, -1)) {
-        (void)llama_memory_seq_rm(decoder->memory, s, -1, -1); /* recurrent states cannot be cut: begin anew */
-        n = 0;
-    }
-    of->n_held = n;
+    (void)cs_decoder_truncate(decoder, s, n);
 }
 
 /* Fill a batch with the next tokens of all sequences, all but their last ones. */
 static void fill_chunk(cs_decoder *decoder)
 {
-    decoder->batch.n_tokens = 0;
+    cs_decoder_begin(decoder);
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         sequence *of = &decoder->sequences[s];
         while (decoder->batch.n_tokens < decoder->n_batch && of->n_held < of->n_wanted - 1) {
-            add_to_batch(decoder, s, of->wanted[of->n_held], false);
+            (void)cs_decoder_add(decoder, s, of->wanted[of->n_held], false);
         }
     }
 }
@@ -293,11 +333,11 @@ static void fill_chunk(cs_decoder *decoder)
 /* Fill the batch with all that is left; the last token of each sequence yields logits. */
 static void fill_last(cs_decoder *decoder)
 {
-    decoder->batch.n_tokens = 0;
+    cs_decoder_begin(decoder);
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         sequence *of = &decoder->sequences[s];
         while (of->n_held < of->n_wanted) {
-            add_to_batch(decoder, s, of->wanted[of->n_held], of->n_held == of->n_wanted - 1);
+            of->output = cs_decoder_add(decoder, s, of->wanted[of->n_held], of->n_held == of->n_wanted - 1);
         }
     }
 }
@@ -326,13 +366,13 @@ costeer_err cs_decoder_prefill(cs_decoder *decoder, size_t *n_computed, costeer_
     const size_t n_left = count_left(decoder);
     while (count_left(decoder) > (size_t)decoder->n_batch) {
         fill_chunk(decoder);
-        const costeer_err code = compute(decoder, err);
+        const costeer_err code = cs_decoder_compute(decoder, err);
         if (code != COSTEER_OK) {
             return code;
         }
     }
     fill_last(decoder);
-    const costeer_err code = compute(decoder, err);
+    const costeer_err code = cs_decoder_compute(decoder, err);
     decoder->has_logits = code == COSTEER_OK;
     if (n_computed != NULL) {
         *n_computed = n_left;
@@ -349,17 +389,17 @@ costeer_err cs_decoder_step(cs_decoder *decoder, int32_t token, costeer_error *e
         return cs_error_set(err, COSTEER_EINVAL, decoder->component, "token %d is not one of the model's %d", token,
                             decoder->n_vocab_padded);
     }
-    decoder->batch.n_tokens = 0;
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         if (decoder->sequences[s].n_held >= decoder->n_ctx) {
             return cs_error_set(err, COSTEER_ETOOLONG, decoder->component,
                                 "the context window of %d tokens is full; use --ctx-size", decoder->n_ctx);
         }
     }
+    cs_decoder_begin(decoder);
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
-        add_to_batch(decoder, s, token, true);
+        decoder->sequences[s].output = cs_decoder_add(decoder, s, token, true);
     }
-    const costeer_err code = compute(decoder, err);
+    const costeer_err code = cs_decoder_compute(decoder, err);
     decoder->has_logits = code == COSTEER_OK;
     return code;
 }
@@ -369,7 +409,7 @@ const float *cs_decoder_logits(const cs_decoder *decoder, int32_t s)
     if (!decoder->has_logits || s < 0 || s >= decoder->n_sequences) {
         return NULL;
     }
-    return llama_get_logits_ith(decoder->context, decoder->sequences[s].output);
+    return cs_decoder_row(decoder, decoder->sequences[s].output);
 }
 
 /* ---- prompts ----------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,9 @@
 /*
- * A llama.cpp context as CoSteer uses it: some sequences that advance together, one token each per step, in one batch.
+ * A llama.cpp context as CoSteer uses it: some sequences, computed together in batches.
  *
- * What a sequence holds of its next prompt's beginning is kept. Every call may be stopped; the state is usable afterwards.
+ * Two levels. A batch is put together token by token (begin, add …, compute, row) by those who decide themselves what is computed
+ * when (the batcher, drafts). Prompts and steps, in which all sequences advance together by one token, stand on it. What a
+ * sequence holds of its next prompt's beginning is kept. Every computation may be stopped; the state is usable afterwards.
  */
 #ifndef CS_CORE_DECODER_H
 #define CS_CORE_DECODER_H
@@ -18,6 +20,7 @@ typedef struct cs_decoder_params {
     int32_t n_sequences;     /**< >= 1 */
     int32_t n_ctx;           /**< tokens that each sequence can hold; 0: what the model was trained for, at most 8192 */
     int32_t n_threads;       /**< >= 1 */
+    int32_t n_rows;          /**< rows of logits of one batch at most; 0: one per sequence */
     cs_decoder_stop_fn stop; /**< may be NULL */
     void *stop_user;
 } cs_decoder_params;
@@ -34,6 +37,38 @@ void cs_decoder_free(cs_decoder *decoder);
 
 /** Tokens that each sequence can hold. */
 int32_t cs_decoder_n_ctx(const cs_decoder *decoder);
+
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+/** Start to put a batch together. */
+void cs_decoder_begin(cs_decoder *decoder);
+
+/** Tokens that the batch still takes. */
+int32_t cs_decoder_room(const cs_decoder *decoder);
+
+/**
+ * Add a token behind those that a sequence holds, or will hold with this batch.
+ *
+ * @param wants_row  compute the logits behind it; at most n_rows of a batch
+ * @return its number in the batch, for cs_decoder_row(); −1 when the batch or the sequence is full, or the id is out of range
+ */
+int32_t cs_decoder_add(cs_decoder *decoder, int32_t sequence, int32_t token, bool wants_row);
+
+/** Compute the batch. After a failure or stop the sequences hold what llama.cpp says they hold: ask cs_decoder_held(). */
+costeer_err cs_decoder_compute(cs_decoder *decoder, costeer_error *err);
+
+/** The logits behind a token of the batch that was computed last, [n_vocab_padded], until the next one; NULL when there are none.
+ */
+const float *cs_decoder_row(const cs_decoder *decoder, int32_t index);
+
+/** Tokens that a sequence holds, and which. */
+int32_t cs_decoder_held(const cs_decoder *decoder, int32_t sequence);
+const int32_t *cs_decoder_held_tokens(const cs_decoder *decoder, int32_t sequence);
+
+/** Drop what a sequence holds from token n on. Returns how many it holds now: n, or 0 for models whose state cannot be cut. */
+int32_t cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
+
+/* ---- prompts and steps ------------------------------------------------------------------------------------------- */
 
 /**
  * Set the prompt of one sequence, to be computed by the next prefill.

@@ -64,8 +64,11 @@ static costeer_err cloud_deepen(costeer_cloud *cloud, int32_t position, int32_t 
     return fail(&self->deepen, position, err);
 }
 
-static costeer_err cloud_commit(costeer_cloud *cloud, int32_t position, int32_t token, costeer_error *err)
+static costeer_err cloud_commit(costeer_cloud *cloud, int32_t position, int32_t token, const int32_t *drafts, int32_t n_drafts,
+                                costeer_error *err)
 {
+    (void)drafts;
+    (void)n_drafts;
     fake_cloud *self = (fake_cloud *)cloud;
     note(self->journal, "commit(%d,%d) ", position, token);
     return fail(&self->commit, position, err);

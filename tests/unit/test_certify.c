@@ -143,7 +143,7 @@ static void test_certify__tail_bound_is_the_smaller_of_two(void **state)
     const int32_t ids[2] = {3, 8};
     const float little_left[2] = {logf(0.90F), logf(0.09F)}; /* 0.01 is left: less than the second value */
     const float much_left[2] = {logf(0.30F), logf(0.01F)};   /* 0.69 is left: the second value is the bound */
-    costeer_base base = {ids, little_left, 2};
+    costeer_base base = {.ids = ids, .values = little_left, .n = 2};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_OK);
     assert_true(c.tail_bound >= log(0.01) - 1e-6 && c.tail_bound < log(0.01) + 1e-4);
@@ -166,7 +166,7 @@ static void test_certify__remainder_survives_rounding(void **state)
         const double p[2] = {(1 - rest) * share, (1 - rest) * (1 - share)}; /* sent; the whole rest is on one unsent token */
         const int32_t ids[2] = {0, 1};
         const float values[2] = {(float)log(p[0]), (float)log(p[1])};
-        const costeer_base base = {ids, values, 2};
+        const costeer_base base = {.ids = ids, .values = values, .n = 2};
         costeer_certificate c;
         if (rest > p[1]) {
             continue; /* would have been sent */
@@ -183,7 +183,7 @@ static void test_certify__sum_just_above_one_says_nothing_about_the_rest(void **
     (void)state;
     const int32_t ids[2] = {0, 1};
     const float values[2] = {logf(0.9F), logf(0.10005F)};
-    const costeer_base base = {ids, values, 2};
+    const costeer_base base = {.ids = ids, .values = values, .n = 2};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 9, 0, scratch, &c, NULL), COSTEER_OK);
     assert_true(c.tail_bound >= (double)values[1]);
@@ -228,7 +228,7 @@ static void test_certify__sent_tokens_do_not_raise_the_bound(void **state)
         expert[ids[i]] = 50;
     }
     expert[64] = 1;
-    const costeer_base base = {ids, values, 3};
+    const costeer_base base = {.ids = ids, .values = values, .n = 3};
     const costeer_delta delta = {expert, amateur, 1};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, &delta, 1, WIDE, 49, scratch, &c, NULL), COSTEER_OK);
@@ -242,7 +242,7 @@ static void test_certify__excluded_unsent_tokens_cannot_win(void **state)
     float expert[5] = {0, 0, -INFINITY, -INFINITY, -INFINITY}, amateur[5] = {0};
     const int32_t ids[2] = {0, 1};
     const float values[2] = {logf(0.3F), logf(0.2F)};
-    const costeer_base base = {ids, values, 2};
+    const costeer_base base = {.ids = ids, .values = values, .n = 2};
     const costeer_delta delta = {expert, amateur, 1};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, &delta, 1, 5, -1, scratch, &c, NULL), COSTEER_OK);
@@ -275,20 +275,20 @@ static void test_certify__hostile_base_is_refused(void **state)
     const int32_t ids[3] = {7, 9, 11}, twice[3] = {7, 9, 7}, high[3] = {7, 9, 100}, low[3] = {7, -1, 9};
     const float good[3] = {-1, -2, -3}, unsorted[3] = {-2, -1, -3}, positive[3] = {1e-6F, -2, -3}, nan[3] = {-1, NAN, -3};
     const float infinite[3] = {-1, -2, -INFINITY}, heavy[3] = {logf(0.5F), logf(0.3F), logf(0.2002F)};
-    assert_refused((costeer_base){twice, good, 3}, COSTEER_ECLOUD, "token 7 twice");
-    assert_refused((costeer_base){high, good, 3}, COSTEER_ECLOUD, "token 100");
-    assert_refused((costeer_base){low, good, 3}, COSTEER_ECLOUD, "token -1");
-    assert_refused((costeer_base){ids, unsorted, 3}, COSTEER_ECLOUD, "not sorted");
-    assert_refused((costeer_base){ids, positive, 3}, COSTEER_ECLOUD, "token 7");
-    assert_refused((costeer_base){ids, nan, 3}, COSTEER_ECLOUD, "nan");
-    assert_refused((costeer_base){ids, infinite, 3}, COSTEER_ECLOUD, "-inf");
-    assert_refused((costeer_base){ids, heavy, 3}, COSTEER_ECLOUD, "add up to 1.0002");
-    assert_refused((costeer_base){ids, good, 0}, COSTEER_ECLOUD, "0 entries");
-    assert_refused((costeer_base){ids, good, 101}, COSTEER_ECLOUD, "101 entries");
-    assert_refused((costeer_base){NULL, good, 3}, COSTEER_EINVAL, "sparse");
-    assert_refused((costeer_base){ids, NULL, 3}, COSTEER_EINVAL, "sparse");
+    assert_refused((costeer_base){.ids = twice, .values = good, .n = 3}, COSTEER_ECLOUD, "token 7 twice");
+    assert_refused((costeer_base){.ids = high, .values = good, .n = 3}, COSTEER_ECLOUD, "token 100");
+    assert_refused((costeer_base){.ids = low, .values = good, .n = 3}, COSTEER_ECLOUD, "token -1");
+    assert_refused((costeer_base){.ids = ids, .values = unsorted, .n = 3}, COSTEER_ECLOUD, "not sorted");
+    assert_refused((costeer_base){.ids = ids, .values = positive, .n = 3}, COSTEER_ECLOUD, "token 7");
+    assert_refused((costeer_base){.ids = ids, .values = nan, .n = 3}, COSTEER_ECLOUD, "nan");
+    assert_refused((costeer_base){.ids = ids, .values = infinite, .n = 3}, COSTEER_ECLOUD, "-inf");
+    assert_refused((costeer_base){.ids = ids, .values = heavy, .n = 3}, COSTEER_ECLOUD, "add up to 1.0002");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 0}, COSTEER_ECLOUD, "0 entries");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 101}, COSTEER_ECLOUD, "101 entries");
+    assert_refused((costeer_base){.ids = NULL, .values = good, .n = 3}, COSTEER_EINVAL, "sparse");
+    assert_refused((costeer_base){.ids = ids, .values = NULL, .n = 3}, COSTEER_EINVAL, "sparse");
     costeer_certificate c;
-    const costeer_base base = {ids, good, 3};
+    const costeer_base base = {.ids = ids, .values = good, .n = 3};
     assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, 1, scratch, &c, NULL), COSTEER_OK);
 }
 
@@ -299,7 +299,7 @@ static void test_certify__nan_in_the_slm_is_an_error(void **state)
     const int32_t ids[2] = {3000, 4};
     const float values[2] = {-1, -2};
     const double scores[2] = {-1, -2};
-    const costeer_base base = {ids, values, 2};
+    const costeer_base base = {.ids = ids, .values = values, .n = 2};
     const int32_t places[] = {0, 4, 2047, 2048, 2999, 3000, 4999}; /* some of them sent */
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         costeer_certificate c = {.certified = false};
@@ -324,7 +324,7 @@ static void test_certify__bad_arguments_are_refused(void **state)
     const int32_t ids[2] = {3, 4};
     const float values[2] = {-1, -2};
     const double scores[2] = {-1, -2}, nan[2] = {-1, NAN}, none[2] = {-INFINITY, -INFINITY};
-    const costeer_base b = {ids, values, 2};
+    const costeer_base b = {.ids = ids, .values = values, .n = 2};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&b, NULL, 0, 9, NAN, scratch, &c, NULL), COSTEER_ENUMERIC);
     assert_int_equal(costeer_certify_greedy(&b, NULL, 0, 9, INFINITY, scratch, &c, NULL), COSTEER_ENUMERIC);
@@ -394,7 +394,7 @@ static void test_certify__all_sent_leaves_no_mass(void **state)
     const int32_t ids[3] = {2, 0, 1};
     const float values[3] = {logf(0.5F), logf(0.3F), logf(0.2F)};
     const double scores[3] = {-1, -INFINITY, -3};
-    const costeer_base base = {ids, values, 3};
+    const costeer_base base = {.ids = ids, .values = values, .n = 3};
     costeer_certificate c;
     assert_int_equal(costeer_certify_sampled(&base, NULL, 0, 3, scores, 0.7, 0, scratch, &c, NULL), COSTEER_OK);
     assert_true(c.certified);

@@ -433,8 +433,9 @@ static void test_fuse__bad_arguments_are_named(void **state)
     for (size_t j = 0; j <= COSTEER_DELTAS_MAX; j++) {
         many[j] = (costeer_delta){values, values, 1};
     }
-    const costeer_base b = dense(values, 4), none = {0}, outside = {ids, values, 2}, below = {negative, values, 2},
-                       empty = {ids, values, 0}, long_one = {ids, values, 2};
+    const costeer_base b = dense(values, 4), none = {0}, outside = {.ids = ids, .values = values, .n = 2},
+                       below = {.ids = negative, .values = values, .n = 2}, empty = {.ids = ids, .values = values, .n = 0},
+                       long_one = {.ids = ids, .values = values, .n = 2};
     assert_invalid(NULL, NULL, 0, 4, "base");
     assert_invalid(&none, NULL, 0, 4, "base");
     assert_invalid(&b, NULL, 0, 0, "n_vocab is 0");
