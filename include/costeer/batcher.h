@@ -35,10 +35,11 @@ typedef struct costeer_batch_distribution {
 
 /** What an answer took. */
 typedef struct costeer_batch_account {
-    uint32_t n_steps;  /**< positions computed, prompt not counted */
-    uint32_t n_wasted; /**< of them, those that were dropped before they were accepted, or aborted */
-    uint32_t n_rollbacks;
-    int64_t queue_us; /**< from open to the first computation */
+    uint32_t n_steps;     /**< positions computed, prompt not counted */
+    uint32_t n_wasted;    /**< of them, those whose distribution was never of use: dropped by a correction, aborted, or, at the
+                               end, behind the first position that is not accepted */
+    uint32_t n_rollbacks; /**< corrections (and deepenings) that dropped something computed */
+    int64_t queue_us;     /**< from open to the first computation */
 } costeer_batch_account;
 
 /** One shared step, as the metrics want it. */
@@ -52,8 +53,9 @@ typedef struct costeer_batch_step {
 } costeer_batch_step;
 
 /**
- * Called from the batcher's thread with its mutex held: do little, never call the batcher. `answer_user` is what open was given.
- * on_end is called exactly once per answer and last: after close, or after a failure (status not COSTEER_OK).
+ * Called from a thread of the batcher with its mutex held (so one at a time): do little, never call the batcher. `answer_user` is
+ * what open was given. on_end is called exactly once per answer and last: after close, or after a failure (status not
+ * COSTEER_OK). After a failure calls are refused (COSTEER_ESTATE), and close is still due.
  */
 typedef struct costeer_batch_callbacks {
     void (*on_distribution)(void *answer_user, const costeer_batch_distribution *distribution, void *user);
@@ -94,7 +96,7 @@ typedef struct costeer_batch_request {
 COSTEER_API costeer_err costeer_batcher_create(const costeer_model *model, const costeer_batcher_params *params,
                                                costeer_batcher **out, costeer_error *err);
 
-/** Abandon what runs, end every answer (COSTEER_ECANCELED), stop the thread. */
+/** Abandon what runs, end every answer (COSTEER_ECANCELED), stop the thread. No answer may be used afterwards, nor closed. */
 COSTEER_API void costeer_batcher_free(costeer_batcher *batcher);
 
 /** Tokens of prompt and answer that fit. */
@@ -122,18 +124,30 @@ COSTEER_API costeer_err costeer_batch_commit(costeer_batch_answer *answer, int32
 COSTEER_API costeer_err costeer_batch_correct(costeer_batch_answer *answer, int32_t epoch, int32_t position, int32_t token,
                                               costeer_error *err);
 
-/** Assume tokens behind the last one known; position must be the first one without a token, and all before it accepted. */
+/**
+ * Assume tokens behind the last one known; position must be the first one without a token, and all before it accepted.
+ *
+ * A token that the model itself chose there meanwhile gives way, as long as nothing computed from it was delivered.
+ */
 COSTEER_API costeer_err costeer_batch_draft(costeer_batch_answer *answer, int32_t position, const int32_t *tokens, size_t n,
                                             costeer_error *err);
 
 /**
  * Ask for more entries of a delivered position that is not accepted yet.
  *
- * Up to 8 times the answer's top_k are remembered and come at once; for more the position is computed again, in a new epoch
- * (one more), and what was behind it is dropped and comes again.
+ * Up to 8 times the answer's top_k are remembered (of a small vocabulary all, with a huge top_k and window fewer) and come at
+ * once; of the position computed last all come, while nothing else is being computed; for more the position is computed again, in
+ * a new epoch (one more), and what was behind it is dropped and comes again.
  */
 COSTEER_API costeer_err costeer_batch_deepen(costeer_batch_answer *answer, int32_t epoch, int32_t position, int32_t top_k,
                                              costeer_error *err);
+
+/**
+ * Compute nothing new for an answer until costeer_batch_release(), so that the calls in between (the frames of one message:
+ * commit or correct, then draft) are seen together and their positions computed in one step. Does not wait, does not nest.
+ */
+COSTEER_API void costeer_batch_hold(costeer_batch_answer *answer);
+COSTEER_API void costeer_batch_release(costeer_batch_answer *answer);
 
 /** Forget an answer, in any state; on_end follows (soon, from the batcher's thread). The pointer must not be used afterwards. */
 COSTEER_API void costeer_batch_close(costeer_batch_answer *answer);

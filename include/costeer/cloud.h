@@ -131,7 +131,11 @@ COSTEER_API costeer_err costeer_cloud_create_local(const costeer_model *model, c
 
 /* ---- a cloud node over the network -------------------------------------------------------------------------------- */
 
-/** Receives every outgoing message as a JSON line without a newline; return false to fail the answer (COSTEER_EABORTED). */
+/**
+ * Receives everything that is about to be sent as JSON lines without a newline, one per frame; return false to fail the answer
+ * (COSTEER_EABORTED): what was refused is not sent. Called on the thread that uses the cloud, with the connection's lock held: it
+ * must not call the cloud. src/cloud/audit.h has the fields.
+ */
 typedef bool (*costeer_audit_fn)(const char *line, size_t n_bytes, void *user);
 
 typedef struct costeer_native_params {
@@ -156,6 +160,10 @@ typedef struct costeer_native_params {
  *
  * When the connection is lost during an answer, it connects again with growing pauses, opens the answer with what was accepted so
  * far, and goes on; the answer is the same. COSTEER_ETIMEDOUT or COSTEER_ECLOUD comes when that did not help within timeout_ms.
+ * The same when a node is full or shuts down. What breaks the protocol, the certificate or the token, is not tried again.
+ *
+ * close waits up to 2 s (and never longer than timeout_ms) for the node's account, from which n_steps and n_wasted_steps come;
+ * free another 2 s at most, when a name is just being looked up. Neither the environment's proxies nor redirects are followed.
  *
  * @param model     whose vocabulary the node must have (the SLM); must outlive the cloud
  * @param cancel    stops connecting; may be NULL

@@ -2,13 +2,16 @@
 #ifndef COSTEER_H
 #define COSTEER_H
 
+#include <costeer/batcher.h>
 #include <costeer/cloud.h>
 #include <costeer/error.h>
 #include <costeer/log.h>
 #include <costeer/model.h>
+#include <costeer/node.h>
 #include <costeer/sampler.h>
 #include <costeer/session.h>
 #include <costeer/steer.h>
 #include <costeer/version.h>
+#include <costeer/wire.h>
 
 #endif

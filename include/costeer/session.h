@@ -37,7 +37,8 @@ typedef struct costeer_delta_source_ops {
     costeer_err (*begin)(costeer_delta_source *self, costeer_error *err);
     /** Advance every sequence by a token. Blocks. */
     costeer_err (*step)(costeer_delta_source *self, int32_t token, costeer_error *err);
-    /** Fill expert and amateur of deltas[0..n_deltas), valid until the next begin or step; weights are left alone. */
+    /** Fill expert and amateur of deltas[0..n_deltas), valid until the next begin, draft or step; weights are
+     * left alone. */
     void (*read)(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas);
     /**
      * Draft what may follow `token`, which the next step will be given. The steps over drafted tokens then cost little.
@@ -88,7 +89,8 @@ COSTEER_API void costeer_slm_free(costeer_slm *slm);
 COSTEER_API costeer_err costeer_slm_set_prompts(costeer_slm *slm, const costeer_tokens *amateur, const costeer_tokens *experts,
                                                 int32_t max_tokens, costeer_error *err);
 
-/** Stop a begin or step that is running, from another thread or a signal handler: it returns COSTEER_ECANCELED. NULL: none. */
+/** Stop a begin, draft or step that is running, from another thread or a signal handler: it returns COSTEER_ECANCELED. NULL:
+ * none. */
 COSTEER_API void costeer_slm_set_cancel(costeer_slm *slm, const atomic_bool *cancel);
 
 /** Prompt tokens computed by the last begin (all sequences), those kept from before not counted. */
@@ -122,7 +124,7 @@ typedef struct costeer_position {
     bool certified;        /**< always true with a dense base */
     bool uncertified_kept; /**< not certified, and deepening was switched off */
     bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
-    int32_t n_deepened;    /**< times a deeper base was asked for */
+    int32_t n_deepened;    /**< times a deeper base, or exact values instead of rounded ones, were asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
     double unsent_mass;    /**< sampled, sparse: bound on the policy mass not seen; else 0 */
     int64_t slm_us;        /**< SLM step */
@@ -165,8 +167,8 @@ typedef struct costeer_session_params {
     bool private_drafts;     /**< draft with the context; see costeer_draft_params */
     double draft_confidence; /**< private drafts: (0, 1] */
     costeer_on_cloud_failure on_cloud_failure;
-    const costeer_chat
-        *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only */
+    const costeer_chat *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only.
+                               Outlives the session */
     costeer_position_fn on_position; /**< may be NULL */
     costeer_text_fn on_text;         /**< may be NULL */
     void *user;                      /**< given to both */

@@ -121,11 +121,13 @@ typedef struct costeer_certificate {
 /**
  * Prove, or fail to prove, that the greedy choice over the sent entries is the one over the full vocabulary.
  *
- * m = min(K-th value, log(1 − sum of sent probabilities)), both rounded up; certified when best_score exceeds
- * m + max over unsent x of sum_j weight_j delta_j(x).
+ * m = min(K-th value, log(1 − sum of sent probabilities), tail), rounded up; certified when best_score exceeds
+ * m + max over unsent x of sum_j weight_j delta_j(x). With base->error, m allows for it, and best_score − error must exceed: no
+ * unsent token can win then, but whether another sent one could is for the caller to look at.
  *
- * @param base        sparse, with true log-softmax values, sorted descending; checked: ids in range and distinct, values finite,
- *                    <= 0 and sorted, probabilities summing to at most 1 + 1e-4 (the cloud is not trusted)
+ * @param base        sparse, with true log-softmax values (within base->error), sorted descending; checked: ids in range and
+ *                    distinct, values finite, <= 0 and sorted, probabilities summing to at most 1 + 1e-4, error finite and not
+ *                    negative, tail not above 0 (the cloud is not trusted)
  * @param best_score  the best score among the sent entries, after any penalty that only lowers scores
  * @param scratch     [COSTEER_CERTIFY_SCRATCH_WORDS(n_vocab)], contents ignored and overwritten
  * @return COSTEER_OK (whether certified or not); COSTEER_EINVAL, COSTEER_ENUMERIC; COSTEER_ECLOUD when the base breaks a rule
@@ -137,7 +139,8 @@ COSTEER_API costeer_err costeer_certify_greedy(const costeer_base *base, const c
 /**
  * Bound the policy mass of the unsent tokens when sampling at a temperature.
  *
- * unsent_mass <= sum over unsent x of exp((m + sum_j weight_j delta_j(x)) / temperature), relative to the sent mass.
+ * unsent_mass <= sum over unsent x of exp((m + sum_j weight_j delta_j(x)) / temperature), relative to the sent mass. A base with
+ * an error is never certified: rounded values are another distribution.
  *
  * @param scores       [base->n] scores of the sent entries (after any penalty that only lowers scores)
  * @param temperature  > 0

@@ -88,7 +88,7 @@ typedef struct costeer_frame_hello {
 typedef struct costeer_chat_message {
     const char *role; /**< [n_role] "system", "user", … ; UTF-8, no control characters */
     size_t n_role;    /**< 1 … COSTEER_WIRE_ROLE_MAX */
-    const char *text; /**< [n_text] UTF-8 */
+    const char *text; /**< [n_text] UTF-8 without NUL */
     size_t n_text;
 } costeer_chat_message;
 
@@ -186,7 +186,7 @@ typedef struct costeer_frame {
 typedef struct costeer_wire_reader {
     bool from_node;      /**< frames come from a node: hello, distribution, close, error, ping; else those of a device */
     int32_t n_vocab;     /**< 0: not known yet, then only hello, error and ping are accepted from a node */
-    int32_t max_context; /**< tokens of prompt and answer at most */
+    int32_t max_context; /**< tokens of prompt and answer at most; 0: COSTEER_WIRE_CONTEXT_MAX */
     int32_t *ids;        /**< [max_ids] */
     size_t max_ids;      /**< prompt and accepted tokens of an open, drafts, or a distribution's entries must fit */
     float *values;       /**< [max_values] a distribution's; a device's frames need none */
@@ -201,7 +201,9 @@ typedef struct costeer_wire_reader {
  * @param n_vocab   of the vocabulary: the width of packed ids follows from it; not used by hello, error and ping
  * @param out       [capacity] bytes
  * @param[in,out] n bytes used before and after; unchanged on failure
- * @return COSTEER_OK; COSTEER_ETOOLONG when it does not fit; COSTEER_EINVAL when a field breaks the frame's rules
+ * @return COSTEER_OK; COSTEER_ETOOLONG when it does not fit; COSTEER_EINVAL when a field breaks the frame's rules (that a
+ * distribution's ids are distinct is the caller's word: only a reader has the memory to see it), or a value does not fit
+ * COSTEER_FORM_HALF
  */
 COSTEER_API costeer_err costeer_wire_encode(const costeer_frame *frame, int32_t n_vocab, uint8_t *out, size_t capacity, size_t *n,
                                             costeer_error *err);

@@ -11,8 +11,8 @@
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
 
 typedef struct recorder {
-    const cs_answer_request *request;
-    cs_answer *answer;
+    const cs_cli_answer_request *request;
+    cs_cli_answer *answer;
     bool out_of_memory;
 } recorder;
 
@@ -37,7 +37,7 @@ static bool on_text(const char *text, size_t n_bytes, void *user)
     return next == NULL || next(text, n_bytes, r->request->params.user);
 }
 
-costeer_err cs_answer_run(const cs_answer_request *request, cs_answer *out)
+costeer_err cs_cli_answer_run(const cs_cli_answer_request *request, cs_cli_answer *out)
 {
     memset(out, 0, sizeof *out);
     out->text.cap = ANSWER_BYTES_MAX;
@@ -65,7 +65,7 @@ costeer_err cs_answer_run(const cs_answer_request *request, cs_answer *out)
     return out->status;
 }
 
-void cs_answer_dispose(cs_answer *answer)
+void cs_cli_answer_dispose(cs_cli_answer *answer)
 {
     cs_buffer_dispose(&answer->text);
     free(answer->tokens);
@@ -73,7 +73,7 @@ void cs_answer_dispose(cs_answer *answer)
     memset(answer, 0, sizeof *answer);
 }
 
-const char *cs_answer_finish(const cs_answer *answer)
+const char *cs_cli_answer_finish(const cs_cli_answer *answer)
 {
     if (answer->status == COSTEER_ECANCELED) {
         return "cancelled";
@@ -91,7 +91,7 @@ const char *cs_answer_finish(const cs_answer *answer)
     return "error";
 }
 
-double cs_answer_rate(const cs_answer *answer)
+double cs_cli_answer_rate(const cs_cli_answer *answer)
 {
     int64_t decode_us = answer->report.total_us - answer->report.prefill_us;
     if (answer->report.n_tokens < 2 || decode_us <= 0) {
@@ -101,7 +101,7 @@ double cs_answer_rate(const cs_answer *answer)
     return (double)(answer->report.n_tokens - 1) * 1e6 / (double)decode_us;
 }
 
-json_t *cs_answer_times(const cs_answer *answer)
+json_t *cs_cli_answer_times(const cs_cli_answer *answer)
 {
     const costeer_report *r = &answer->report;
     return json_pack("{s:I, s:I, s:I, s:I, s:I}", "prefill", (json_int_t)r->prefill_us, "slm", (json_int_t)r->slm_us, "llm_wait",
@@ -138,8 +138,10 @@ int cs_device_open(const costeer_model *slm, const cs_settings *settings, const 
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
-    costeer_slm_params params = {
-        .n_contexts = (int32_t)inputs->n_contexts, .n_ctx = settings->ctx_size, .n_threads = settings->threads_slm};
+    costeer_slm_params params = {.n_contexts = (int32_t)inputs->n_contexts,
+                                 .n_ctx = settings->ctx_size,
+                                 .n_threads = settings->threads_slm,
+                                 .n_drafts = cs_settings_n_drafts(settings)};
     costeer_error err = {.code = COSTEER_OK};
     if (costeer_slm_create(slm, &params, &out->slm, &err) != COSTEER_OK ||
         costeer_slm_set_prompts(out->slm, &out->amateur, out->experts, settings->max_tokens, &err) != COSTEER_OK) {

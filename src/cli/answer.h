@@ -10,15 +10,15 @@
 #include <jansson.h>
 
 /** What is to be answered. Not owned. */
-typedef struct cs_answer_request {
+typedef struct cs_cli_answer_request {
     costeer_cloud *cloud;
     costeer_delta_source *deltas; /**< NULL: unsteered */
     const costeer_model *model;   /**< its vocabulary spells the tokens */
     const costeer_tokens *prompt;
     costeer_session_params params; /**< callbacks and user may be set: they are called with every position and text */
-} cs_answer_request;
+} cs_cli_answer_request;
 
-typedef struct cs_answer {
+typedef struct cs_cli_answer {
     cs_buffer text;
     int32_t *tokens; /**< [n_tokens] */
     bool *changed;   /**< [n_tokens] steering changed it */
@@ -26,20 +26,20 @@ typedef struct cs_answer {
     costeer_report report;
     costeer_err status;
     costeer_error error; /**< filled when status is not COSTEER_OK */
-} cs_answer;
+} cs_cli_answer;
 
 /** Run a session. Returns its status, which is also in the answer; what came before a failure is kept. */
-costeer_err cs_answer_run(const cs_answer_request *request, cs_answer *out);
-void cs_answer_dispose(cs_answer *answer);
+costeer_err cs_cli_answer_run(const cs_cli_answer_request *request, cs_cli_answer *out);
+void cs_cli_answer_dispose(cs_cli_answer *answer);
 
 /** "end", "length", "stop", "cancelled", or "error". */
-const char *cs_answer_finish(const cs_answer *answer);
+const char *cs_cli_answer_finish(const cs_cli_answer *answer);
 
 /** Tokens per second after the prompt was read; 0 when there is nothing to tell it from. */
-double cs_answer_rate(const cs_answer *answer);
+double cs_cli_answer_rate(const cs_cli_answer *answer);
 
 /** {"prefill", "slm", "llm_wait", "fuse", "total"} in µs. NULL when memory is out. */
-json_t *cs_answer_times(const cs_answer *answer);
+json_t *cs_cli_answer_times(const cs_cli_answer *answer);
 
 /* ---- what a request needs ---------------------------------------------------------------------------------------- */
 

@@ -22,7 +22,9 @@ typedef struct cs_command {
 
 extern const cs_command cs_command_generate;
 extern const cs_command cs_command_compare;
+extern const cs_command cs_command_node;
 extern const cs_command cs_command_score;
+extern const cs_command cs_command_audit;
 extern const cs_command cs_command_policy;
 extern const cs_command cs_command_model;
 extern const cs_command cs_command_bench;

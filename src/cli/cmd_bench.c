@@ -4,6 +4,7 @@
  */
 #include "bench/fuse_bench.h"
 #include "bench/model_bench.h"
+#include "cli/bench_settings.h"
 #include "cli/cmd.h"
 #include "cli/json.h"
 #include "cli/message.h"
@@ -16,20 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct bench_settings {
-    const char *llm;
-    const char *slm;
-    int32_t threads_llm;
-    int32_t threads_slm;
-    int32_t n_prompt;
-    int32_t n_context;
-    int32_t n_tokens;
-    int32_t n_vocab;
-    int32_t repeat;
-    bool json;
-} bench_settings;
-
-#define FIELD(field) .offset = offsetof(bench_settings, field)
+#define FIELD(field) .offset = offsetof(cs_bench_settings, field)
 
 /* A prompt and its answer stay far below 2^31 tokens, whatever the caller asks for. */
 #define TOKENS_MAX 1000000
@@ -42,19 +30,19 @@ static const cs_option options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(llm),
-     .help = "The large model, GGUF (generate); without: the built-in one"},
+     .help = "The large model, GGUF (generate, batch, net); without: the built-in one"},
     {.name = "slm",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(slm),
-     .help = "The small model, GGUF (slm, generate); without: the built-in one"},
+     .help = "The small model, GGUF (slm, generate, net); without: the built-in one"},
     {.name = "threads-llm",
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 1, .max = 1024},
      .default_value = "1",
      FIELD(threads_llm),
-     .help = "Threads for the LLM"},
+     .help = "Threads for the LLM; in net those of the node"},
     {.name = "threads-slm",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -68,21 +56,21 @@ static const cs_option options[] = {
      .range = {.min = 1, .max = TOKENS_MAX},
      .default_value = "32",
      FIELD(n_prompt),
-     .help = "Tokens of the query's prompt"},
+     .help = "Tokens of the query's prompt (slm, generate, batch)"},
     {.name = "n-context",
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 0, .max = TOKENS_MAX},
      .default_value = "64",
      FIELD(n_context),
-     .help = "Tokens by which the context makes the expert's prompt longer"},
+     .help = "Tokens by which the context makes the expert's prompt longer (slm, generate)"},
     {.name = "n-tokens",
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 2, .max = TOKENS_MAX},
      .default_value = "64",
      FIELD(n_tokens),
-     .help = "Tokens of an answer; end tokens do not end it"},
+     .help = "Tokens of an answer; end tokens do not end it, but in net they do"},
     {.name = "n-vocab",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -95,13 +83,18 @@ static const cs_option options[] = {
      .value_name = "N",
      .range = {.min = 1, .max = 100000},
      FIELD(repeat),
-     .help = "Times to measure, for the median; without: 200 for fuse, 3 for slm and generate"},
+     .help = "Times to measure, for the median; without: 200 for fuse, 3 for the others"},
     {.name = "json", .kind = CS_OPTION_FLAG, FIELD(json), .help = "Print one JSON object; times in microseconds"},
+    {.name = "output",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(output),
+     .help = "Write the results to FILE instead of standard output"},
 };
 
 static const cs_option_group group = CS_OPTION_GROUP("Options", options);
 
-static cs_bench_model_params model_params(const bench_settings *settings)
+static cs_bench_model_params model_params(const cs_bench_settings *settings)
 {
     return (cs_bench_model_params){.llm = settings->llm,
                                    .slm = settings->slm,
@@ -116,7 +109,7 @@ static cs_bench_model_params model_params(const bench_settings *settings)
 
 /* ---- fuse -------------------------------------------------------------------------------------------------------- */
 
-static int bench_fuse(const bench_settings *settings, cs_output *out)
+static int bench_fuse(const cs_bench_settings *settings, cs_output *out)
 {
     struct cs_bench_fuse_result r;
     const int n_repeats = settings->repeat == 0 ? 200 : settings->repeat;
@@ -142,7 +135,7 @@ static int bench_fuse(const bench_settings *settings, cs_output *out)
 
 /* ---- slm --------------------------------------------------------------------------------------------------------- */
 
-static int bench_slm(const bench_settings *settings, cs_output *out)
+static int bench_slm(const cs_bench_settings *settings, cs_output *out)
 {
     const cs_bench_model_params params = model_params(settings);
     cs_bench_slm_result r;
@@ -191,7 +184,7 @@ static void print_answer(cs_output *out, const char *name, const cs_bench_answer
                     a->slm_us / 1e3, a->cloud_wait_us / 1e3, a->fuse_us / 1e3, a->prefill_us / 1e3);
 }
 
-static int bench_generate(const bench_settings *settings, cs_output *out)
+static int bench_generate(const cs_bench_settings *settings, cs_output *out)
 {
     const cs_bench_model_params params = model_params(settings);
     const double mb = 1024.0 * 1024.0;
@@ -221,11 +214,14 @@ typedef struct measurement {
     const char *name;
     bool needs_llm;
     bool needs_slm;
-    int (*run)(const bench_settings *settings, cs_output *out);
+    int (*run)(const cs_bench_settings *settings, cs_output *out);
 } measurement;
 
-static const measurement measurements[] = {
-    {"fuse", false, false, bench_fuse}, {"slm", false, true, bench_slm}, {"generate", true, true, bench_generate}};
+static const measurement measurements[] = {{"fuse", false, false, bench_fuse},
+                                           {"slm", false, true, bench_slm},
+                                           {"generate", true, true, bench_generate},
+                                           {"batch", true, false, cs_bench_batch_steps},
+                                           {"net", true, true, cs_bench_net}};
 
 static const measurement *find_measurement(const cs_arguments *arguments)
 {
@@ -251,9 +247,39 @@ static int resolve_model(const measurement *what, const char *option, bool is_ne
     return cs_builtin_path(builtin, buffer, PATH_SIZE);
 }
 
+/* Options of net with another measurement would do nothing. */
+static int check_options(const measurement *what, const cs_arguments *arguments)
+{
+    for (size_t i = 0; i < cs_group_bench_net.n_options && what->run != cs_bench_net; i++) {
+        if (cs_arguments_have(arguments, cs_group_bench_net.options[i].name)) {
+            return cs_fail(CS_EXIT_USAGE, "bench %s: does not use --%s", what->name, cs_group_bench_net.options[i].name);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+/* What the options mean, then the measurement; its results stay where they are only when all of it went well. */
+static int measure(const measurement *what, cs_bench_settings settings, cs_output *out)
+{
+    char llm[PATH_SIZE];
+    char slm[PATH_SIZE];
+    int exit_code = resolve_model(what, "llm", what->needs_llm, "costeer-llm.gguf", llm, &settings.llm);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = resolve_model(what, "slm", what->needs_slm, "costeer-slm.gguf", slm, &settings.slm);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = what->run(&settings, out);
+    }
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
+    const int error = cs_output_close(out);
+    return error == 0 ? CS_EXIT_OK : cs_fail_output(out->name, error);
+}
+
 static int run(const cs_command *self, int argc, char **argv)
 {
-    bench_settings settings = {0};
+    cs_bench_settings settings = {0};
     cs_arguments arguments = {.n = 0};
     int exit_code;
     if (!cs_options_parse(self, argc, argv, &settings, &arguments, &exit_code)) {
@@ -261,27 +287,22 @@ static int run(const cs_command *self, int argc, char **argv)
     }
     const measurement *what = find_measurement(&arguments);
     if (what == NULL) {
-        return cs_fail(CS_EXIT_USAGE, "bench: give one of fuse, slm, generate");
+        return cs_fail(CS_EXIT_USAGE, "bench: give one of fuse, slm, generate, batch, net");
     }
-    char llm[PATH_SIZE];
-    char slm[PATH_SIZE];
-    exit_code = resolve_model(what, "llm", what->needs_llm, "costeer-llm.gguf", llm, &settings.llm);
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = resolve_model(what, "slm", what->needs_slm, "costeer-slm.gguf", slm, &settings.slm);
-    }
+    exit_code = check_options(what, &arguments);
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
     cs_output out;
-    cs_output_init_stdout(&out);
-    exit_code = what->run(&settings, &out);
-    const int error = cs_output_close(&out);
-    return error == 0 ? exit_code : cs_fail_output(out.name, error);
+    const int error = cs_output_open(&out, settings.output != NULL ? settings.output : "-", false);
+    exit_code = error == 0 ? measure(what, settings, &out) : cs_fail_output(out.name, error);
+    cs_output_discard(&out);
+    return exit_code;
 }
 
 const cs_command cs_command_bench = {
     .name = "bench",
-    .arguments = "fuse|slm|generate",
+    .arguments = "fuse|slm|generate|batch|net",
     .summary = "measure what steering costs on this machine",
     .description =
         "Prompts are fixed pseudo-random tokens, end tokens end nothing, a first round warms up and is not counted, and medians "
@@ -293,10 +314,20 @@ const cs_command cs_command_bench = {
         "slm: the step that expert and amateur take in one batch of two tokens.\n"
         "\n"
         "generate: answers of the LLM alone and steered ones in turn, without prompts and first tokens; and the most memory the "
-        "process has used, beside the sizes of model files and KV caches.",
+        "process has used, beside the sizes of model files and KV caches.\n"
+        "\n"
+        "batch: what 1, 2, 4, 5 and 8 positions cost in one step of the LLM; a draft of n tokens is a step of n + 1.\n"
+        "\n"
+        "net: a costeer node is started as a process of its own, a proxy between it and this one makes the round trips, and "
+        "every mode of --cloud answers the same prompts; plain is the LLM's own text, streamed through the same node and proxy. "
+        "Told of each mode: tokens per second after the first one with the range over runs, as a share of plain, corrections and "
+        "starts of steered runs per hundred tokens, bytes up and down per token, LLM steps in vain, and the time per token that "
+        "the round trip, the steps and the corrections predict. With --sessions: the total rate of many answers at once.",
     .examples = "  costeer bench fuse\n"
                 "  costeer bench slm --slm small.gguf --threads-slm 1\n"
-                "  costeer bench generate --llm large.gguf --slm small.gguf --n-tokens 64 --json",
-    .groups = {&group},
+                "  costeer bench generate --llm large.gguf --slm small.gguf --n-tokens 64 --json\n"
+                "  costeer bench net --step-ms 30 --round-trip-ms 0,50 --modes plain,lockstep,streamed\n"
+                "  costeer bench net --sessions 16 --json --output sessions.json",
+    .groups = {&group, &cs_group_bench_net},
     .run = run,
 };

@@ -1,11 +1,14 @@
 /*
  * costeer compare: the same query answered four ways, so that one sees what steering does and what it spares. All four go through
- * the same session loop; only the cloud, the prompt and the deltas differ.
+ * the same session loop; only the cloud, the prompt and the deltas differ. A cloud on another machine is never given the context,
+ * so that the fourth way is then left out.
  */
 #include "cli/cmd.h"
 #include "cli/json.h"
 #include "cli/message.h"
 #include "cli/render_compare.h"
+#include "cli/report.h"
+#include "cli/setup.h"
 #include "cli/signals.h"
 #include "cli/trace.h"
 #include "util/clock.h"
@@ -19,16 +22,10 @@
 enum { LLM_ALONE, SLM_WITH_CONTEXT, COSTEER, LLM_WITH_CONTEXT };
 
 typedef struct comparison {
-    cs_settings settings;
-    double strength;
-    cs_inputs inputs;
-    cs_output out;
-    cs_output trace;
-    cs_pair pair;
-    cs_device device;
-    costeer_cloud *llm;
+    cs_setup setup;
     costeer_cloud *slm;
-    costeer_tokens prompts[CS_METHODS]; /* of CoSteer: as the LLM alone, so unused */
+    costeer_tokens slm_prompt; /* with the context */
+    costeer_tokens llm_prompt; /* with the context; empty when the LLM is elsewhere */
     costeer_vocab vocab;
     cs_method methods[CS_METHODS];
     const cs_method *running;
@@ -48,65 +45,41 @@ static const cs_method methods[CS_METHODS] = {
 
 /* ---- preparation ------------------------------------------------------------------------------------------------- */
 
-static int open_outputs(comparison *c)
-{
-    int error = cs_output_open(&c->out, c->settings.output != NULL ? c->settings.output : "-", false);
-    if (error != 0) {
-        return cs_fail_output(c->out.name, error);
-    }
-    if (c->settings.trace != NULL) {
-        error = cs_output_open(&c->trace, c->settings.trace, true);
-        if (error != 0) {
-            return cs_fail_output(c->trace.name, error);
-        }
-    }
-    return CS_EXIT_OK;
-}
-
-static int build_prompts(comparison *c)
-{
-    const char *context = c->inputs.all_contexts;
-    int exit_code = cs_prompt_build(c->pair.llm, &c->settings, &c->inputs, NULL, &c->prompts[LLM_ALONE]);
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_prompt_build(c->pair.slm, &c->settings, &c->inputs, context, &c->prompts[SLM_WITH_CONTEXT]);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_prompt_build(c->pair.llm, &c->settings, &c->inputs, context, &c->prompts[LLM_WITH_CONTEXT]);
-    }
-    return exit_code;
-}
-
 static int open_models(comparison *c)
 {
-    int exit_code = cs_pair_load(&c->settings, true, &c->pair);
+    cs_setup *s = &c->setup;
+    const char *context = s->inputs.all_contexts;
+    int exit_code = cs_setup_open_models(s, true);
     if (exit_code == CS_EXIT_OK) {
-        exit_code = build_prompts(c);
+        exit_code = cs_prompt_build(s->pair.slm, &s->settings, &s->inputs, context, &c->slm_prompt);
+    }
+    if (exit_code == CS_EXIT_OK && s->pair.llm != NULL) {
+        exit_code = cs_prompt_build(s->pair.llm, &s->settings, &s->inputs, context, &c->llm_prompt);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_device_open(c->pair.slm, &c->settings, &c->inputs, &c->device);
+        exit_code = cs_cloud_open(s->pair.slm, &s->settings, s->settings.threads_slm, &c->slm);
     }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_cloud_open(c->pair.llm, &c->settings, c->settings.threads_llm, &c->llm);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_cloud_open(c->pair.slm, &c->settings, c->settings.threads_slm, &c->slm);
+    if (s->settings.cloud != NULL) {
+        c->methods[LLM_WITH_CONTEXT].is_left_out = true;
+        c->methods[LLM_WITH_CONTEXT].note = "left out: would upload the context";
     }
     return exit_code;
 }
 
 static int prepare(comparison *c, const cs_arguments *arguments)
 {
-    int exit_code = cs_settings_resolve(&c->settings, &c->strength);
-    if (exit_code == CS_EXIT_OK && c->settings.contexts.n == 0) {
+    cs_setup *s = &c->setup;
+    int exit_code = cs_settings_resolve(&s->settings, arguments, &s->strength);
+    if (exit_code == CS_EXIT_OK && s->settings.contexts.n == 0) {
         exit_code = cs_fail(CS_EXIT_USAGE, "compare: needs a --context FILE; without one there is nothing to compare");
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = open_outputs(c);
+        exit_code = cs_setup_open_outputs(s);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_inputs_read(&c->settings, arguments, &c->inputs);
+        exit_code = cs_inputs_read(&s->settings, arguments, &s->inputs);
     }
-    if (exit_code == CS_EXIT_OK && c->inputs.all_contexts == NULL) {
+    if (exit_code == CS_EXIT_OK && s->inputs.all_contexts == NULL) {
         exit_code = cs_fail(CS_EXIT_USAGE, "compare: needs a --context with a positive weight");
     }
     return exit_code == CS_EXIT_OK ? open_models(c) : exit_code;
@@ -129,36 +102,68 @@ static bool on_position(const costeer_position *position, void *user)
         c->status_us = now_us;
         fprintf(stderr, "\r\033[K%s: %d tokens", c->running->title, (int)position->position + 1);
     }
-    return !c->running->is_steered || c->settings.trace == NULL || cs_trace_write(&c->trace, &c->vocab, position);
+    return !c->running->is_steered || c->setup.settings.trace == NULL || cs_trace_write(&c->setup.trace, &c->vocab, position);
+}
+
+static cs_cli_answer_request make_request(comparison *c, int which)
+{
+    cs_setup *s = &c->setup;
+    const cs_method *m = &c->methods[which];
+    cs_cli_answer_request request = {.cloud = s->cloud, .model = m->model, .prompt = &s->prompt};
+    request.params = cs_setup_session(s, m->is_steered);
+    request.params.details = m->is_steered && s->settings.trace != NULL;
+    request.params.on_position = on_position;
+    request.params.user = c;
+    if (m->is_steered) {
+        request.deltas = costeer_slm_delta_source(s->device.slm);
+    } else if (which == SLM_WITH_CONTEXT) {
+        request.cloud = c->slm;
+        request.prompt = &c->slm_prompt;
+        request.params.chat = NULL;
+    } else if (which == LLM_WITH_CONTEXT) {
+        request.prompt = &c->llm_prompt;
+    }
+    return request;
+}
+
+/* Where the rest may do without the cloud, its failure ends only what needs it. */
+static bool is_spared(const comparison *c, costeer_err status)
+{
+    return c->setup.settings.cloud != NULL && strcmp(c->setup.settings.on_cloud_failure, "local") == 0 &&
+           (status == COSTEER_ECLOUD || status == COSTEER_ETIMEDOUT);
 }
 
 static int run_method(comparison *c, int which)
 {
     cs_method *m = &c->methods[which];
-    m->strength = c->strength;
-    m->model = which == SLM_WITH_CONTEXT ? c->pair.slm : c->pair.llm;
-    cs_answer_request request = {.cloud = which == SLM_WITH_CONTEXT ? c->slm : c->llm, .model = m->model};
-    request.deltas = m->is_steered ? costeer_slm_delta_source(c->device.slm) : NULL;
-    request.prompt = &c->prompts[m->is_steered ? LLM_ALONE : which];
-    request.params = cs_settings_session(&c->settings, c->strength);
-    request.params.context_weights = m->is_steered ? c->inputs.weights : NULL;
-    request.params.details = m->is_steered && c->settings.trace != NULL;
-    request.params.on_position = on_position;
-    request.params.user = c;
+    if (m->is_left_out) {
+        return CS_EXIT_OK;
+    }
+    m->strength = c->setup.strength;
+    m->model = which == SLM_WITH_CONTEXT ? c->setup.pair.slm : cs_setup_vocab(&c->setup);
+    cs_cli_answer_request request = make_request(c, which);
     c->running = m;
     c->vocab = costeer_model_vocab(m->model);
-    costeer_err status = cs_answer_run(&request, &m->answer);
+    costeer_err status = cs_cli_answer_run(&request, &m->answer);
     clear_status(c);
     m->was_run = status == COSTEER_OK || status == COSTEER_ECANCELED;
     if (status == COSTEER_EABORTED) {
-        return c->trace.error != 0 ? cs_fail_output(c->trace.name, c->trace.error) : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        return cs_setup_fail_aborted(&c->setup);
     }
-    return status == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&m->answer.error);
+    int exit_code = status == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&m->answer.error);
+    if (is_spared(c, status)) {
+        m->is_left_out = true;
+        m->note = "left out: the cloud failed";
+        return CS_EXIT_OK;
+    }
+    m->local_from = cs_report_local_from(&m->answer);
+    cs_report_tell_local(&c->setup, &m->answer);
+    return exit_code;
 }
 
 /* ---- showing ----------------------------------------------------------------------------------------------------- */
 
-static json_t *make_changed(const cs_answer *answer)
+static json_t *make_changed(const cs_cli_answer *answer)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < answer->n_tokens; i++) {
@@ -170,20 +175,29 @@ static json_t *make_changed(const cs_answer *answer)
     return list;
 }
 
-static json_t *make_method(const cs_method *m)
+static int set_steering(json_t *object, const cs_cli_answer *a)
 {
-    const cs_answer *a = &m->answer;
-    json_t *object = json_pack("{s:s, s:o, s:o, s:s, s:i, s:f, s:o}", "name", m->name, "text",
-                               cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "token_ids",
-                               cs_json_ids(a->tokens, a->n_tokens), "finish", cs_answer_finish(a), "n_tokens",
-                               (int)a->report.n_tokens, "tokens_per_second", cs_answer_rate(a), "times_us", cs_answer_times(a));
-    int failed = 0;
-    if (m->is_steered) {
-        failed |= json_object_set_new(object, "changed", make_changed(a));
-        failed |= json_object_set_new(object, "n_steered", json_integer(a->report.n_steered));
-        failed |= json_object_set_new(object, "certified", json_integer(a->report.n_certified));
-        failed |= json_object_set_new(object, "deepened", json_integer(a->report.n_deepened));
-        failed |= json_object_set_new(object, "uncertified", json_integer(a->report.n_uncertified));
+    int failed = json_object_set_new(object, "changed", make_changed(a));
+    failed |= json_object_set_new(object, "n_steered", json_integer(a->report.n_steered));
+    failed |= json_object_set_new(object, "certified", json_integer(a->report.n_certified));
+    failed |= json_object_set_new(object, "deepened", json_integer(a->report.n_deepened));
+    failed |= json_object_set_new(object, "uncertified", json_integer(a->report.n_uncertified));
+    failed |= cs_report_set_local(object, a);
+    return failed != 0 ? -1 : 0;
+}
+
+static json_t *make_method(const comparison *c, int which)
+{
+    const cs_method *m = &c->methods[which];
+    const cs_cli_answer *a = &m->answer;
+    json_t *object =
+        json_pack("{s:s, s:o, s:o, s:s, s:i, s:f, s:o}", "name", m->name, "text",
+                  cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "token_ids",
+                  cs_json_ids(a->tokens, a->n_tokens), "finish", cs_cli_answer_finish(a), "n_tokens", (int)a->report.n_tokens,
+                  "tokens_per_second", cs_cli_answer_rate(a), "times_us", cs_cli_answer_times(a));
+    int failed = m->is_steered ? set_steering(object, a) : 0;
+    if (which != SLM_WITH_CONTEXT) {
+        failed |= json_object_set_new(object, "cloud", cs_report_cloud(&c->setup, a));
     }
     failed |= json_object_set_new(object, "gives_context_away", json_boolean(m->gives_context_away));
     if (failed != 0) {
@@ -196,36 +210,38 @@ static json_t *make_method(const cs_method *m)
 static json_t *make_report(const comparison *c)
 {
     json_t *list = json_array();
+    json_t *skipped = json_array();
+    int failed = 0;
     for (int i = 0; i < CS_METHODS; i++) {
-        if (c->methods[i].was_run && json_array_append_new(list, make_method(&c->methods[i])) != 0) {
-            json_decref(list);
-            return NULL;
+        if (c->methods[i].was_run) {
+            failed |= json_array_append_new(list, make_method(c, i));
+        } else if (c->methods[i].is_left_out) {
+            failed |= json_array_append_new(skipped, json_string(c->methods[i].name));
         }
     }
-    return json_pack("{s:o, s:f, s:I, s:o}", "query", cs_json_text(c->inputs.query, strlen(c->inputs.query)), "strength",
-                     c->strength, "seed", (json_int_t)c->settings.sampler.seed, "methods", list);
+    if (failed != 0) {
+        json_decref(list);
+        json_decref(skipped);
+        return NULL;
+    }
+    const char *query = c->setup.inputs.query;
+    return json_pack("{s:o, s:f, s:I, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "strength", c->setup.strength,
+                     "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped);
 }
 
 static int show(comparison *c, int exit_code)
 {
     int shown = CS_EXIT_OK;
-    if (c->settings.json) {
-        shown = cs_json_print(&c->out, make_report(c));
+    cs_output *out = &c->setup.out;
+    if (c->setup.settings.json) {
+        shown = cs_json_print(out, make_report(c));
     } else {
-        cs_terminal terminal = cs_terminal_of(&c->out);
-        if (!cs_render_compare(&c->out, &terminal, c->methods)) {
+        cs_terminal terminal = cs_terminal_of(out);
+        if (!cs_render_compare(out, &terminal, c->methods)) {
             shown = cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
     }
-    if (shown != CS_EXIT_OK) {
-        return shown;
-    }
-    int error = cs_output_close(&c->out);
-    if (error != 0) {
-        return cs_fail_output(c->out.name, error);
-    }
-    error = c->settings.trace != NULL ? cs_output_close(&c->trace) : 0;
-    return error != 0 ? cs_fail_output(c->trace.name, error) : exit_code;
+    return shown == CS_EXIT_OK ? cs_setup_close_outputs(&c->setup, true, exit_code) : shown;
 }
 
 static int compare(comparison *c, const cs_arguments *arguments)
@@ -245,28 +261,22 @@ static int run(const cs_command *self, int argc, char **argv)
 {
     comparison c;
     memset(&c, 0, sizeof c);
+    cs_setup_init(&c.setup);
     memcpy(c.methods, methods, sizeof methods);
-    c.out.fd = -1;
-    c.trace.fd = -1;
     cs_arguments arguments = {.n = 0};
     int exit_code;
-    if (!cs_options_parse(self, argc, argv, &c.settings, &arguments, &exit_code)) {
+    if (!cs_options_parse(self, argc, argv, &c.setup.settings, &arguments, &exit_code)) {
         return exit_code;
     }
-    c.shows_status = !c.settings.quiet && cs_stderr_is_terminal();
+    c.shows_status = !c.setup.settings.quiet && cs_stderr_is_terminal();
     exit_code = compare(&c, &arguments);
     for (int i = 0; i < CS_METHODS; i++) {
-        cs_answer_dispose(&c.methods[i].answer);
-        costeer_tokens_dispose(&c.prompts[i]);
+        cs_cli_answer_dispose(&c.methods[i].answer);
     }
     costeer_cloud_free(c.slm);
-    costeer_cloud_free(c.llm);
-    cs_device_dispose(&c.device);
-    cs_pair_dispose(&c.pair);
-    cs_inputs_dispose(&c.inputs);
-    cs_output_discard(&c.trace);
-    cs_output_discard(&c.out);
-    return exit_code;
+    costeer_tokens_dispose(&c.slm_prompt);
+    costeer_tokens_dispose(&c.llm_prompt);
+    return cs_setup_dispose(&c.setup, exit_code);
 }
 
 const cs_command cs_command_compare = {
@@ -284,10 +294,16 @@ const cs_command cs_command_compare = {
                    "\n"
                    "--json prints query, strength, seed and methods: a list of llm, slm+context, costeer and llm+context, each "
                    "with name, text, token_ids, finish, n_tokens, tokens_per_second, times_us and gives_context_away; costeer "
-                   "also with changed (positions of the changed tokens), n_steered, certified, deepened and uncertified. "
-                   "--trace follows the CoSteer answer.",
+                   "also with changed (positions of the changed tokens), n_steered, certified, deepened, uncertified, n_local, "
+                   "local_from and cloud_error; those of the LLM with cloud, as in generate; and skipped, the names of those "
+                   "left out. --trace follows the CoSteer answer.\n"
+                   "\n"
+                   "With --cloud the LLM with the context is left out, because it would upload the context. When the node fails "
+                   "and --on-cloud-failure is local, the LLM alone is left out too, and the title of CoSteer tells from which "
+                   "token on the SLM wrote alone.",
     .examples = "  costeer compare --context notes.txt \"Write an invitation to my birthday.\"\n"
-                "  costeer compare --strength 1 --context notes.txt --json \"Plan my day.\" | jq .methods[2].text",
-    .groups = {&cs_group_input, &cs_group_models, &cs_group_steering, &cs_group_answer, &cs_group_output},
+                "  costeer compare --strength 1 --context notes.txt --json \"Plan my day.\" | jq .methods[2].text\n"
+                "  costeer compare --cloud ws://127.0.0.1:8790 --context notes.txt \"Plan my day.\"",
+    .groups = {&cs_group_input, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer, &cs_group_output},
     .run = run,
 };

@@ -25,7 +25,7 @@ const cs_help_row cs_help_exit_codes[] = {
     {"3", "input: a context, query, template or case is missing, empty, not UTF-8, damaged or too long"},
     {"4", "model: missing, truncated, not GGUF, unable to generate text, or two that cannot be paired"},
     {"5", "output: not writable, or the disk is full"},
-    {"6", "cloud: failed or timed out (reserved)"},
+    {"6", "cloud: not reached, refused, failed or timed out"},
     {"7", "numeric: a model gave NaN or no usable distribution"},
     {"130", "interrupted (SIGINT; SIGTERM gives 143, SIGHUP 129): what was written so far stays; a second signal kills"},
     {"141", "the reader of standard output went away (as SIGPIPE would give)"},
@@ -215,13 +215,16 @@ void cs_help_text_command(cs_output *out, const cs_command *command)
     put_exit_codes(out);
 }
 
+#define SUMMARY_COLUMN 13
+
 void cs_help_overview(cs_output *out)
 {
     put(out, "Usage: costeer COMMAND [OPTIONS] [ARGUMENTS]\n\n");
     put_wrapped(out, cs_help_intro, strlen(cs_help_intro), 0, 0);
     put(out, "\nCommands:\n");
     for (const cs_command *const *command = cs_commands(); *command != NULL; command++) {
-        cs_output_print(out, "  %-10s %s\n", (*command)->name, (*command)->summary);
+        cs_output_print(out, "  %-10s ", (*command)->name);
+        put_wrapped(out, (*command)->summary, strlen((*command)->summary), SUMMARY_COLUMN, SUMMARY_COLUMN);
     }
     put(out, "\nTry:\n"
              "  costeer compare --context notes.txt \"Write an invitation to my birthday.\"\n"

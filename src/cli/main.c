@@ -1,7 +1,7 @@
 /*
  * The program costeer: finds the command and runs it. Everything a command needs is in its cmd_*.c; what they share is in
- * settings, inputs, pair and answer. The locale is used for nothing but the width of characters: numbers are read and written in
- * the C locale.
+ * settings, inputs, pair, setup and answer. The locale is used for nothing but the width of characters: numbers are read and
+ * written in the C locale.
  */
 #include "cli/cmd.h"
 #include "cli/help.h"
@@ -12,9 +12,17 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cs_command *const commands[] = {&cs_command_generate, &cs_command_compare, &cs_command_score,
-                                             &cs_command_policy,   &cs_command_model,   &cs_command_bench,
-                                             &cs_command_version,  &cs_command_help,    NULL};
+static const cs_command *const commands[] = {&cs_command_generate,
+                                             &cs_command_compare,
+                                             &cs_command_node,
+                                             &cs_command_audit,
+                                             &cs_command_score,
+                                             &cs_command_policy,
+                                             &cs_command_model,
+                                             &cs_command_bench,
+                                             &cs_command_version,
+                                             &cs_command_help,
+                                             NULL};
 
 const cs_command *const *cs_commands(void)
 {

@@ -255,6 +255,24 @@ static bool refuse_unknown(parser *p, const char *argument)
 
 /* ---- the line ---------------------------------------------------------------------------------------------------- */
 
+bool cs_arguments_have(const cs_arguments *arguments, const char *option)
+{
+    for (size_t i = 0; i < arguments->n_options; i++) {
+        if (strcmp(arguments->options[i], option) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No command has as many options as there is room for. */
+static void note_option(cs_arguments *arguments, const cs_option *option)
+{
+    if (arguments->n_options < CS_OPTIONS_GIVEN_MAX && !cs_arguments_have(arguments, option->name)) {
+        arguments->options[arguments->n_options++] = option->name;
+    }
+}
+
 static bool is_option_name(parser *p, const char *argument)
 {
     if (strncmp(argument, "--", 2) != 0) {
@@ -281,6 +299,7 @@ static bool parse_option(parser *p, int argc, char **argv, int *i)
     if (option == NULL) {
         return refuse_unknown(p, argument);
     }
+    note_option(p->arguments, option);
     if (option->kind == CS_OPTION_FLAG) {
         if (value != NULL) {
             p->exit_code = cs_fail(CS_EXIT_USAGE, "--%s: takes no value", option->name);
@@ -320,6 +339,7 @@ bool cs_options_parse(const cs_command *command, int argc, char **argv, void *se
     bool only_arguments = false;
     bool ok = each_option(command, apply_default, &p) == NULL;
     arguments->n = 0;
+    arguments->n_options = 0;
     for (int i = 0; ok && i < argc; i++) {
         const char *argument = argv[i];
         if (only_arguments || argument[0] != '-' || argument[1] == '\0') {

@@ -60,11 +60,18 @@ typedef struct cs_option_group {
         (title), (options), sizeof(options) / sizeof((options)[0]) \
     }
 
-/** The arguments that are not options, in order. */
+#define CS_OPTIONS_GIVEN_MAX 64
+
+/** What a command line held besides values: the arguments that are not options, in order, and which options were given. */
 typedef struct cs_arguments {
     const char *items[CS_OPTION_LIST_MAX];
     size_t n;
+    const char *options[CS_OPTIONS_GIVEN_MAX]; /**< names, each once */
+    size_t n_options;
 } cs_arguments;
+
+/** True when an option was given, whatever its value. */
+bool cs_arguments_have(const cs_arguments *arguments, const char *option);
 
 struct cs_command;
 

@@ -85,7 +85,7 @@ static bool on_progress(float share, void *user)
     return !cs_interrupted();
 }
 
-int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, bool quiet, costeer_model **out)
+static int load(const char *path, const char *builtin_file, costeer_model_params params, bool quiet, costeer_model **out)
 {
     char builtin[4096];
     if (path == NULL) {
@@ -98,13 +98,26 @@ int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_laye
     const char *slash = strrchr(path, '/');
     progress p = {.name = slash != NULL ? slash + 1 : path, .start_us = cs_clock_us(), .percent = -1};
     p.is_shown = !quiet && cs_stderr_is_terminal();
-    costeer_model_params params = {.n_gpu_layers = n_gpu_layers, .progress = on_progress, .progress_user = &p};
+    params.progress = on_progress;
+    params.progress_user = &p;
     costeer_error err = {.code = COSTEER_OK};
     costeer_err code = costeer_model_load(path, &params, out, &err);
     if (p.is_there) {
         fputs("\r\033[K", stderr);
     }
     return code == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+}
+
+int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, bool quiet, costeer_model **out)
+{
+    costeer_model_params params = {.n_gpu_layers = n_gpu_layers};
+    return load(path, builtin_file, params, quiet, out);
+}
+
+int cs_slm_load(const cs_settings *settings, bool vocab_only, costeer_model **out)
+{
+    costeer_model_params params = {.n_gpu_layers = vocab_only ? 0 : settings->gpu_layers_slm, .vocab_only = vocab_only};
+    return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, out);
 }
 
 int cs_pair_load(const cs_settings *settings, bool with_slm, cs_pair *out)
@@ -115,7 +128,7 @@ int cs_pair_load(const cs_settings *settings, bool with_slm, cs_pair *out)
     if (exit_code != CS_EXIT_OK || !with_slm) {
         return exit_code;
     }
-    exit_code = cs_model_load(settings->slm, "costeer-slm.gguf", settings->gpu_layers_slm, settings->quiet, &out->slm);
+    exit_code = cs_slm_load(settings, false, &out->slm);
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }

@@ -7,7 +7,7 @@
 #include <costeer/model.h>
 
 typedef struct cs_pair {
-    costeer_model *llm;
+    costeer_model *llm; /**< NULL when it is on a node */
     costeer_model *slm; /**< NULL when not asked for */
 } cs_pair;
 
@@ -16,6 +16,9 @@ int cs_builtin_path(const char *file, char *path, size_t size);
 
 /** Load one model; path NULL: the built-in file of that name. Returns an exit code. */
 int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, bool quiet, costeer_model **out);
+
+/** Load the SLM that the settings name, or its vocabulary only, which is enough to spell prompts and answers. */
+int cs_slm_load(const cs_settings *settings, bool vocab_only, costeer_model **out);
 
 /**
  * Load the pair and check that it is one.

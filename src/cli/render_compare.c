@@ -70,7 +70,7 @@ static bool append_run(const page *p, block *b, const char *bytes, size_t n_byte
  */
 static bool append_marked(const page *p, block *b, bool *no_memory)
 {
-    const cs_answer *a = &b->method->answer;
+    const cs_cli_answer *a = &b->method->answer;
     cs_buffer run = {.cap = SIZE_MAX};
     bool run_changed = false;
     size_t n_bytes = 0;
@@ -117,8 +117,8 @@ static void add_figure(const page *p, block *b, const char *figure)
 
 static void write_figures(const page *p, block *b)
 {
-    const cs_answer *a = &b->method->answer;
-    const char *finish = cs_answer_finish(a);
+    const cs_cli_answer *a = &b->method->answer;
+    const char *finish = cs_cli_answer_finish(a);
     char figure[48];
     snprintf(figure, sizeof figure, "%d tokens", (int)a->report.n_tokens);
     add_figure(p, b, figure);
@@ -129,7 +129,7 @@ static void write_figures(const page *p, block *b)
     if (strcmp(finish, "end") != 0) {
         add_figure(p, b, strcmp(finish, "length") == 0 ? "cut" : finish);
     }
-    snprintf(figure, sizeof figure, "%.*f tok/s", cs_answer_rate(a) < 10.0 ? 1 : 0, cs_answer_rate(a));
+    snprintf(figure, sizeof figure, "%.*f tok/s", cs_cli_answer_rate(a) < 10.0 ? 1 : 0, cs_cli_answer_rate(a));
     add_figure(p, b, figure);
 }
 
@@ -253,10 +253,13 @@ static void put_row(const page *p, const block *blocks, int kind)
             put_separator(p);
         }
         if (kind == CELL_TITLE) {
-            put_cell(p, m->title, STYLE_TITLE, pad);
+            char title[96];
+            bool is_local = m->was_run && m->local_from >= 0;
+            snprintf(title, sizeof title, is_local ? "%s; from token %d on the SLM alone" : "%s", m->title, (int)m->local_from);
+            put_cell(p, title, STYLE_TITLE, pad);
         } else if (kind == CELL_NOTE) {
             char note[96];
-            snprintf(note, sizeof note, m->is_steered ? "%s, strength %.4g" : "%s", m->note, m->strength);
+            snprintf(note, sizeof note, m->is_steered && m->was_run ? "%s, strength %.4g" : "%s", m->note, m->strength);
             put_cell(p, note, m->gives_context_away ? STYLE_WARNING : STYLE_NOTE, pad);
         } else {
             put_cell(p, blocks[i].figures, STYLE_NOTE, pad);

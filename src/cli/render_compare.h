@@ -17,7 +17,9 @@ typedef struct cs_method {
     double strength;            /**< when steered */
     const costeer_model *model; /**< spells its tokens */
     bool was_run;
-    cs_answer answer;
+    bool is_left_out;   /**< on purpose; the note says why */
+    int32_t local_from; /**< position from which on the SLM was alone; −1, or 0 when not run: never */
+    cs_cli_answer answer;
 } cs_method;
 
 /**

@@ -113,9 +113,9 @@ static const cs_option steering_options[] = {
      .kind = CS_OPTION_INT,
      .value_name = "K",
      .range = {.min = 0, .max = INT32_MAX},
-     .default_value = "0",
      FIELD(base_top_k),
-     .help = "Use only the K best entries of the LLM, and ask for more where they prove nothing; 0: all of them"},
+     .help = "Use only the K best entries of the LLM, and ask for more where they prove nothing; 0: all of them; without: 64 "
+             "with --cloud, else 0"},
     {.name = "constant-k",
      .kind = CS_OPTION_FLAG,
      FIELD(constant_k),
@@ -275,17 +275,37 @@ void cs_settings_prepare(cs_settings *settings)
     set_log(settings->log_level);
 }
 
-int cs_settings_resolve(cs_settings *settings, double *strength)
+/* Outputs that are renamed into the same place would lose one of them. */
+static int check_files(const cs_settings *settings)
+{
+    const struct {
+        const char *option;
+        const char *path;
+    } files[] = {{"--trace", settings->trace}, {"--output", settings->output}, {"--audit", settings->audit}};
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = i + 1; j < 3; j++) {
+            if (files[i].path != NULL && files[j].path != NULL && strcmp(files[i].path, files[j].path) == 0) {
+                return cs_fail(CS_EXIT_USAGE, "%s and %s name the same file", files[i].option, files[j].option);
+            }
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, double *strength)
 {
     int exit_code = resolve_strength(settings, strength);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_settings_resolve_cloud(settings, arguments);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = check_files(settings);
+    }
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
     if (settings->constant_k && settings->base_top_k == 0) {
         return cs_fail(CS_EXIT_USAGE, "--constant-k: needs --base-top-k, which says how many");
-    }
-    if (settings->trace != NULL && settings->output != NULL && strcmp(settings->trace, settings->output) == 0) {
-        return cs_fail(CS_EXIT_USAGE, "--trace and --output name the same file");
     }
     for (size_t i = 0; i < settings->stop.n; i++) {
         if (settings->stop.items[i][0] == '\0') {
@@ -304,6 +324,8 @@ costeer_session_params cs_settings_session(const cs_settings *settings, double s
     params.max_tokens = settings->max_tokens;
     params.base_top_k = settings->base_top_k;
     params.constant_k = settings->constant_k;
+    params.private_drafts = cs_settings_drafts_privately(settings);
+    params.draft_confidence = settings->draft_confidence;
     params.stop = settings->stop.items;
     params.n_stop = settings->stop.n;
     params.cancel = cs_interrupt_flag();

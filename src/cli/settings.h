@@ -25,6 +25,18 @@ typedef struct cs_settings {
     const char *text; /* score */
     bool with_end;    /* score */
 
+    const char *cloud; /**< NULL: the LLM runs in this process */
+    const char *cloud_ca;
+    const char *cloud_token_file;
+    const char *cloud_mode;
+    int32_t window;
+    const char *draft;
+    double draft_confidence;
+    int32_t draft_length;
+    bool half_precision;
+    int32_t timeout_ms;
+    const char *on_cloud_failure;
+
     double strength;
     int32_t T;
     double alpha;
@@ -40,6 +52,7 @@ typedef struct cs_settings {
 
     bool json;
     const char *trace;
+    const char *audit;
     const char *output;
     const char *log_level;
     bool quiet;
@@ -48,6 +61,7 @@ typedef struct cs_settings {
 
 extern const cs_option_group cs_group_input;
 extern const cs_option_group cs_group_models;
+extern const cs_option_group cs_group_cloud;
 extern const cs_option_group cs_group_steering;
 extern const cs_option_group cs_group_answer;
 extern const cs_option_group cs_group_output;
@@ -58,12 +72,24 @@ extern const cs_option_group cs_group_output;
  * @param[out] strength  what --strength, or the published parameters, amount to
  * @return an exit code
  */
-int cs_settings_resolve(cs_settings *settings, double *strength);
+int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, double *strength);
+
+/** The part of it that concerns the cloud (settings_cloud.c). */
+int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments);
+
+/** How far the node may go without being told. */
+costeer_cloud_mode cs_settings_mode(const cs_settings *settings);
+
+/** True when drafts are made with the contexts. */
+bool cs_settings_drafts_privately(const cs_settings *settings);
+
+/** Drafts that the SLM is asked for at a time; 0: none. */
+int32_t cs_settings_n_drafts(const cs_settings *settings);
 
 /** The part of it that does not concern steering. */
 void cs_settings_prepare(cs_settings *settings);
 
-/** The session parameters that the settings give; callbacks and weights are left to the caller. */
+/** The session parameters that the settings give; callbacks, weights and the chat are left to the caller. */
 costeer_session_params cs_settings_session(const cs_settings *settings, double strength);
 
 #endif

@@ -55,6 +55,7 @@ bool cs_trace_write(cs_output *out, const costeer_vocab *vocab, const costeer_po
     failed |= json_object_set_new(line, "best_before", make_best(vocab, p->best_before, p->best_before_logprob, p->n_best));
     failed |= json_object_set_new(line, "best_after", make_best(vocab, p->best_after, p->best_after_logprob, p->n_best));
     failed |= set_certificate(line, p);
+    failed |= json_object_set_new(line, "is_local", json_boolean(p->is_local));
     failed |= set_times(line, p);
     if (failed != 0) {
         json_decref(line);

@@ -22,6 +22,13 @@
 /* Largest excess over 1 of the sent probabilities: clouds compute their softmax in float32 or half precision. */
 #define SUM_TOLERANCE 1e-4
 
+/* What a sender's own sum of its unsent probabilities may be too small by, in nats. Added up in float32, 152k of them are good to
+ * 1e-5. */
+#define TAIL_SLACK 1e-4
+
+/* Rounding of a fused score, relative: 16 deltas in double precision lose far less. Only where a rounded base needs a margin. */
+#define SCORE_SLACK 0x1p-40
+
 /* Takes the place of m where a token was sent: finite, so that the kernel keeps its fast path, and below every real score. */
 #define SENT (-FLT_MAX)
 
@@ -56,6 +63,14 @@ static costeer_err check_arguments(const costeer_base *base, int32_t n_vocab, co
         return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud sent %d entries; it must send from 1 to n_vocab (%d)",
                             base->n, n_vocab);
     }
+    if (!(base->error >= 0) || !isfinite(base->error)) {
+        return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud's rounding error is %g; it is finite and not negative",
+                            (double)base->error);
+    }
+    if (isnan(base->tail) || base->tail > 0) {
+        return cs_error_set(err, COSTEER_ECLOUD, "certify",
+                            "the cloud sent %g for the unsent tokens; a log-probability is at most 0", (double)base->tail);
+    }
     return COSTEER_OK;
 }
 
@@ -88,9 +103,9 @@ static costeer_err check_entry(const costeer_base *base, int32_t i, int32_t n_vo
 /* log(1 − sum of sent probabilities), rounded up; 0 when it says nothing. */
 static double remainder_bound(double sum_low, int32_t n)
 {
-    /* exp is good to 1 ulp and each of n additions rounds once: at most (n + 1) 2^-52 altogether, as the sum is about 1 at most.
-     */
-    const double rounding = ((double)n + 1) * DBL_EPSILON;
+    /* exp is good to 1 ulp, each of n additions rounds once, and so does a rounding error's factor: at most (n + 3) 2^-52
+     * altogether, as the sum is about 1 at most. */
+    const double rounding = ((double)n + 3) * DBL_EPSILON;
     const double least = sum_low - rounding;
     if (least >= 1) {
         return 0; /* more than 1 even after rounding: the cloud's normaliser is a little off, and what it leaves is unknown */
@@ -99,10 +114,30 @@ static double remainder_bound(double sum_low, int32_t n)
     return bound + fabs(bound) * LOGPROB_SLACK;
 }
 
-/* m = min(K-th value, log(1 − sum of sent probabilities)), both rounded up to a float32; marks the sent tokens. */
+/*
+ * Bound by what the sender says is left, rounded up; 0 when it was not told, or when it and the sent tokens do not make a whole.
+ *
+ * The sender could as well have sent wrong values: a lie spoils only what it answers itself with, and is no way to learn anything
+ * but whether a deeper base is asked for. The check catches a mistake, not an enemy.
+ */
+static double told_bound(const costeer_base *base, double sum)
+{
+    if (base->tail == 0 || sum * exp((double)base->error) + exp((double)base->tail) < 1 - SUM_TOLERANCE) {
+        return 0;
+    }
+    return (double)base->tail + TAIL_SLACK;
+}
+
+/*
+ * m = min(K-th value, log(1 − sum of sent probabilities), tail), rounded up to a float32; marks the sent tokens.
+ *
+ * With a rounding error e each true value lies within e of the one sent: the K-th may be higher by e, and the sum smaller by a
+ * factor exp(−e).
+ */
 static costeer_err bound_tail(const costeer_base *base, int32_t n_vocab, uint64_t *sent, float *m, costeer_error *err)
 {
     memset(sent, 0, COSTEER_CERTIFY_SCRATCH_WORDS(n_vocab) * sizeof *sent);
+    const double error = (double)base->error;
     double sum = 0;
     double sum_low = 0; /* of the smallest true values that round to those sent */
     for (int32_t i = 0; i < base->n; i++) {
@@ -113,16 +148,16 @@ static costeer_err bound_tail(const costeer_base *base, int32_t n_vocab, uint64_
         const double value = (double)base->values[i];
         const double probability = exp(value);
         sum += probability;
-        sum_low += probability * (1 + value * LOGPROB_SLACK); /* value <= 0, and e^y >= 1 + y: not above the true one */
+        sum_low += probability * (1 + (value - error) * LOGPROB_SLACK); /* value <= 0, and e^y >= 1 + y: not above the true one */
     }
-    if (sum > 1 + SUM_TOLERANCE) {
+    if (sum * exp(-error) > 1 + SUM_TOLERANCE) {
         return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud's probabilities add up to %.6f; they must not exceed 1",
                             sum);
     }
-    const double last = (double)base->values[base->n - 1];
+    const double last = (double)base->values[base->n - 1] + error;
     const double by_value = last + fabs(last) * LOGPROB_SLACK;
-    const double by_sum = remainder_bound(sum_low, base->n);
-    *m = nextafterf((float)fmin(by_value, by_sum), INFINITY); /* the conversion may have rounded down */
+    const double by_sum = remainder_bound(sum_low * exp(-error), base->n);
+    *m = nextafterf((float)fmin(fmin(by_value, by_sum), told_bound(base, sum)), INFINITY); /* the conversion may round down */
     return COSTEER_OK;
 }
 
@@ -223,7 +258,8 @@ costeer_err costeer_certify_greedy(const costeer_base *base, const costeer_delta
     }
     bad = certify(base, deltas, n_deltas, n_vocab, scratch, &s, out, err);
     if (bad == COSTEER_OK) {
-        out->certified = best_score > s.best_unsent; /* strictly: an unsent token with a lower id would win a tie */
+        const double error = base->error > 0 ? (double)base->error + (1 + fabs(best_score)) * SCORE_SLACK : 0;
+        out->certified = best_score - error > s.best_unsent; /* strictly: an unsent token with a lower id would win a tie */
     }
     return bad;
 }
@@ -280,7 +316,10 @@ costeer_err costeer_certify_sampled(const costeer_base *base, const costeer_delt
     if (bad == COSTEER_OK) {
         /* Rounding: exp and the sums over at most 2^31 entries are good to far better than 1e-6 of the whole. */
         out->unsent_mass = s.unsent_mass / sent_mass * (1 + 1e-6);
-        out->certified = out->unsent_mass <= tolerance;
+        if (base->error > 0) { /* sampling draws from the values themselves, so rounded ones are another distribution */
+            out->unsent_mass *= exp((double)base->error * s.inverse_temperature);
+        }
+        out->certified = out->unsent_mass <= tolerance && base->error == 0;
     }
     return bad;
 }

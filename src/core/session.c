@@ -3,9 +3,11 @@
  *
  * It knows neither models nor threads nor sockets, only a cloud, a delta source and a vocabulary, so it is tested with fakes. The
  * token is committed before anything else is done with it (callbacks, SLM step), because that is what the cloud waits for. The
- * last token is never committed: nobody would read what follows. Everything a token needs is allocated when the session is
- * created.
+ * last token is never committed: nobody would read what follows. Drafts are the exception to the order: they go with the commit,
+ * so the SLM makes them first. When the cloud fails, the SLM may finish alone. Everything a token needs is allocated when the
+ * session is created.
  */
+#include "core/choose.h"
 #include "core/details.h"
 #include "core/text_out.h"
 #include "util/clock.h"
@@ -14,11 +16,6 @@
 #include <costeer/session.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* A deeper base has this many times the entries; after two of them all are asked for. */
-#define DEEPEN_FACTOR     8
-#define DEEPEN_BEFORE_ALL 2
 
 /* More answer tokens than any context window holds are a mistake. */
 #define MAX_TOKENS_MAX (1 << 24)
@@ -28,16 +25,17 @@ struct costeer_session {
     costeer_delta_source *source; /* NULL: the cloud alone */
     costeer_vocab vocab;
     costeer_session_params params;
+    double context_weights[COSTEER_DELTAS_MAX];
     costeer_delta deltas[COSTEER_DELTAS_MAX];
     size_t n_deltas;
-    costeer_sampler *sampler;
-    bool is_argmax;      /* the choice is the argmax of the scores: no array of scores is needed */
-    double *scores;      /* [n_vocab] unless is_argmax */
-    uint64_t *scratch;   /* [COSTEER_CERTIFY_SCRATCH_WORDS(n_vocab)] for certification */
+    cs_chooser *chooser;
     cs_details *details; /* NULL unless asked for */
     cs_text_out *text;
     int32_t *tokens; /* [max_tokens] */
     size_t n_tokens;
+    int32_t drafts[COSTEER_WIRE_DRAFTS_MAX];
+    bool is_open;  /* the cloud has the answer */
+    bool is_local; /* the cloud has failed, and the SLM goes on alone */
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
@@ -67,6 +65,14 @@ static costeer_err check_params(const costeer_session_params *params, size_t n_d
     if (!(params->unsent_tolerance > 0.0) || !isfinite(params->unsent_tolerance)) {
         return invalid(err, "unsent_tolerance must be a finite number above 0");
     }
+    if (!(params->draft_confidence > 0.0) || params->draft_confidence > 1.0) {
+        return cs_error_set(err, COSTEER_EINVAL, "session", "draft_confidence is %g; give a probability above 0 and up to 1",
+                            params->draft_confidence);
+    }
+    if (params->on_cloud_failure != COSTEER_CLOUD_FAILURE_STOP && params->on_cloud_failure != COSTEER_CLOUD_FAILURE_LOCAL) {
+        return cs_error_set(err, COSTEER_EINVAL, "session", "on_cloud_failure is %d; give 0 (stop) or 1 (local)",
+                            (int)params->on_cloud_failure);
+    }
     return params->n_stop > 0 && params->stop == NULL ? invalid(err, "stop must not be NULL when n_stop is not 0") : COSTEER_OK;
 }
 
@@ -87,9 +93,8 @@ static costeer_err check_parts(const costeer_cloud *cloud, const costeer_delta_s
 
 static costeer_err allocate(costeer_session *session, costeer_error *err)
 {
-    const size_t n_vocab = (size_t)session->vocab.n_vocab;
     const costeer_session_params *params = &session->params;
-    costeer_err code = costeer_sampler_create(&params->sampler, session->vocab.n_vocab, &session->sampler, err);
+    costeer_err code = cs_chooser_create(params, session->vocab.n_vocab, &session->chooser, err);
     if (code == COSTEER_OK) {
         code = cs_text_out_create(params->stop, params->n_stop, COSTEER_PIECE_MAX, &session->text, err);
     }
@@ -99,13 +104,9 @@ static costeer_err allocate(costeer_session *session, costeer_error *err)
     if (code != COSTEER_OK) {
         return code;
     }
-    session->is_argmax = costeer_sampler_is_argmax(session->sampler);
     session->tokens = malloc((size_t)params->max_tokens * sizeof *session->tokens);
-    session->scratch = malloc(COSTEER_CERTIFY_SCRATCH_WORDS(n_vocab) * sizeof *session->scratch);
-    session->scores = session->is_argmax ? NULL : malloc(n_vocab * sizeof *session->scores);
-    if (session->tokens == NULL || session->scratch == NULL || (!session->is_argmax && session->scores == NULL)) {
-        return cs_error_set(err, COSTEER_ENOMEM, "session", "no memory for %d tokens over a vocabulary of %zu",
-                            params->max_tokens, n_vocab);
+    if (session->tokens == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "session", "no memory for %d tokens", params->max_tokens);
     }
     return COSTEER_OK;
 }
@@ -120,7 +121,7 @@ static void set_deltas(costeer_session *session, costeer_delta_source *source)
     session->source = source;
     session->n_deltas = source->n_deltas;
     for (size_t i = 0; i < session->n_deltas; i++) {
-        session->deltas[i].weight = params->strength * (params->context_weights == NULL ? 1.0 : params->context_weights[i]);
+        session->context_weights[i] = params->context_weights == NULL ? 1.0 : params->context_weights[i];
     }
 }
 
@@ -160,12 +161,10 @@ void costeer_session_free(costeer_session *session)
     if (session == NULL) {
         return;
     }
-    costeer_sampler_free(session->sampler);
+    cs_chooser_free(session->chooser);
     cs_text_out_free(session->text);
     cs_details_free(session->details);
     free(session->tokens);
-    free(session->scratch);
-    free(session->scores);
     free(session);
 }
 
@@ -177,89 +176,29 @@ const int32_t *costeer_session_tokens(const costeer_session *session, size_t *n)
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
-/* The choice over the entries at hand. */
-static costeer_err choose(costeer_session *session, const costeer_base *base, int32_t position, costeer_choice *out,
-                          costeer_error *err)
-{
-    const int32_t n_vocab = session->vocab.n_vocab;
-    if (session->is_argmax) {
-        return costeer_fuse_choose(base, session->deltas, session->n_deltas, n_vocab, out, err);
-    }
-    const int32_t n = base->ids == NULL ? n_vocab : base->n;
-    const costeer_err code = costeer_fuse_scores(base, session->deltas, session->n_deltas, n_vocab, session->scores, out, err);
-    if (code != COSTEER_OK) {
-        return code;
-    }
-    costeer_sampler_penalize(session->sampler, base->ids, session->scores, n);
-    return costeer_sampler_choose(session->sampler, base->ids, session->scores, n, position, out, err);
-}
-
-/* Whether the choice is the one that the full vocabulary would have given. */
-static costeer_err certify(costeer_session *session, const costeer_base *base, const costeer_choice *choice, costeer_position *at,
-                           costeer_error *err)
-{
-    const double temperature = session->params.sampler.temperature;
-    costeer_certificate certificate;
-    at->certified = true;
-    at->unsent_mass = 0.0;
-    if (base->ids == NULL || (session->n_deltas == 0 && session->is_argmax)) {
-        return COSTEER_OK; /* dense, or the cloud's own first choice: the rest cannot be better */
-    }
-    const int32_t n_vocab = session->vocab.n_vocab;
-    costeer_err code;
-    if (temperature > 0.0) {
-        code = costeer_certify_sampled(base, session->deltas, session->n_deltas, n_vocab, session->scores, temperature,
-                                       session->params.unsent_tolerance, session->scratch, &certificate, err);
-    } else {
-        code = costeer_certify_greedy(base, session->deltas, session->n_deltas, n_vocab, choice->score, session->scratch,
-                                      &certificate, err);
-    }
-    if (code == COSTEER_OK) {
-        at->certified = certificate.certified;
-        at->unsent_mass = temperature > 0.0 ? certificate.unsent_mass : 0.0;
-    }
-    return code;
-}
-
-/* How many entries to ask for next: 8 times as many, twice; then all (0). */
-static int32_t deeper(const costeer_session *session, int32_t top_k, int32_t n_deepened)
-{
-    const int32_t n_vocab = session->vocab.n_vocab;
-    return n_deepened >= DEEPEN_BEFORE_ALL || top_k >= n_vocab / DEEPEN_FACTOR ? 0 : top_k * DEEPEN_FACTOR;
-}
-
-/* The choice at a position, with as deep a base as it takes to be sure of it. */
-static costeer_err choose_surely(costeer_session *session, costeer_distribution *from, costeer_position *at, costeer_choice *out,
-                                 costeer_error *err)
-{
-    int32_t top_k = session->params.base_top_k;
-    for (;;) {
-        const int64_t start = cs_clock_us();
-        costeer_err code = choose(session, &from->base, at->position, out, err);
-        code = code == COSTEER_OK ? certify(session, &from->base, out, at, err) : code;
-        at->fuse_us += cs_clock_us() - start;
-        const bool has_all = at->n_deepened > 0 && top_k == 0;
-        if (code != COSTEER_OK || at->certified || has_all) {
-            return code;
-        }
-        if (session->params.constant_k) {
-            at->uncertified_kept = true;
-            return COSTEER_OK;
-        }
-        top_k = deeper(session, top_k, at->n_deepened);
-        const int64_t asked = cs_clock_us();
-        code = costeer_cloud_deepen(session->cloud, at->position, top_k, from, err);
-        at->cloud_wait_us += cs_clock_us() - asked;
-        at->n_deepened++;
-        if (code != COSTEER_OK) {
-            return code;
-        }
-    }
-}
-
 static bool is_cancelled(const costeer_session *session)
 {
     return session->params.cancel != NULL && atomic_load_explicit(session->params.cancel, memory_order_relaxed);
+}
+
+/* The rest of a position whose token is known. */
+static costeer_err complete(costeer_session *session, const costeer_base *base, int32_t own_token, costeer_position *at,
+                            costeer_error *err)
+{
+    at->base_token = own_token;
+    at->steered = at->token != own_token;
+    at->n_entries = base->ids == NULL ? session->vocab.n_vocab : base->n;
+    at->is_end = session->vocab.is_end(session->vocab.model, at->token);
+    return session->details == NULL
+               ? COSTEER_OK
+               : cs_details_fill(session->details, base, session->deltas, session->n_deltas, session->vocab.n_vocab, at, err);
+}
+
+static void read_deltas(costeer_session *session)
+{
+    if (session->source != NULL) {
+        session->source->ops->read(session->source, session->deltas, session->n_deltas);
+    }
 }
 
 /* Wait for the base of a position and choose its token. */
@@ -272,22 +211,34 @@ static costeer_err decide(costeer_session *session, costeer_position *at, costee
     if (code != COSTEER_OK) {
         return code;
     }
-    if (session->source != NULL) {
-        session->source->ops->read(session->source, session->deltas, session->n_deltas);
-    }
+    read_deltas(session);
     costeer_choice choice;
-    code = choose_surely(session, &base, at, &choice, err);
+    code =
+        cs_chooser_choose_surely(session->chooser, session->cloud, session->deltas, session->n_deltas, &base, at, &choice, err);
     if (code != COSTEER_OK) {
         return code;
     }
     at->token = choice.token;
-    at->base_token = base.own_token;
-    at->steered = choice.token != base.own_token;
-    at->n_entries = base.base.ids == NULL ? session->vocab.n_vocab : base.base.n;
-    at->is_end = session->vocab.is_end(session->vocab.model, choice.token);
-    return session->details == NULL ? COSTEER_OK
-                                    : cs_details_fill(session->details, &base.base, session->deltas, session->n_deltas,
-                                                      session->vocab.n_vocab, at, err);
+    return complete(session, &base.base, base.own_token, at, err);
+}
+
+/* Choose a token without the cloud: the SLM with the contexts. Its amateur takes the place of the base. */
+static costeer_err decide_locally(costeer_session *session, costeer_position *at, costeer_error *err)
+{
+    read_deltas(session);
+    const costeer_base base = {.values = session->deltas[0].amateur, .n = session->vocab.n_vocab};
+    const int64_t start = cs_clock_us();
+    costeer_choice choice;
+    const costeer_err code =
+        cs_chooser_choose(session->chooser, &base, session->deltas, session->n_deltas, at->position, &choice, err);
+    at->fuse_us = cs_clock_us() - start;
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    at->token = choice.token;
+    at->certified = true;
+    at->is_local = true;
+    return complete(session, &base, choice.token, at, err);
 }
 
 /* ---- after the choice -------------------------------------------------------------------------------------------- */
@@ -296,7 +247,7 @@ static costeer_err decide(costeer_session *session, costeer_position *at, costee
 static costeer_finish accept(costeer_session *session, const costeer_position *at)
 {
     session->tokens[session->n_tokens++] = at->token;
-    costeer_sampler_accept(session->sampler, at->token);
+    cs_chooser_accept(session->chooser, at->token);
     if (at->is_end) {
         return COSTEER_FINISH_END;
     }
@@ -315,6 +266,7 @@ static void count(costeer_report *report, const costeer_position *at)
     report->n_certified += at->certified;
     report->n_deepened += at->n_deepened > 0;
     report->n_uncertified += at->uncertified_kept;
+    report->n_local += at->is_local;
     report->unsent_mass_max = at->unsent_mass > report->unsent_mass_max ? at->unsent_mass : report->unsent_mass_max;
     report->fuse_us += at->fuse_us;
     if (at->position > 0) { /* position 0's are the prefill */
@@ -339,38 +291,161 @@ static costeer_err hand_out(costeer_session *session, const costeer_position *at
                : cs_error_set(err, COSTEER_EABORTED, "session", "stopped by the caller's callback at position %d", at->position);
 }
 
+/* ---- the cloud's part -------------------------------------------------------------------------------------------- */
+
+/* With strength 0 the SLM is not there to go on with; and cancelling is not a failure. */
+static bool can_go_on_locally(const costeer_session *session, costeer_err code)
+{
+    return session->params.on_cloud_failure == COSTEER_CLOUD_FAILURE_LOCAL && session->source != NULL && !session->is_local &&
+           (code == COSTEER_ECLOUD || code == COSTEER_ETIMEDOUT || code == COSTEER_EIO);
+}
+
+static void close_cloud(costeer_session *session)
+{
+    if (session->is_open) {
+        session->is_open = false;
+        costeer_cloud_close(session->cloud);
+    }
+}
+
+static void set_weights(costeer_session *session, double strength)
+{
+    for (size_t i = 0; i < session->n_deltas; i++) {
+        session->deltas[i].weight = strength * session->context_weights[i];
+    }
+}
+
+/* What became of a call to the cloud: fine, the end of the answer, or the beginning of its local part. */
+static costeer_err settle(costeer_session *session, costeer_err code, const costeer_error *failure, costeer_report *report,
+                          costeer_error *err)
+{
+    if (code == COSTEER_OK) {
+        return COSTEER_OK;
+    }
+    if (!can_go_on_locally(session, code)) {
+        if (err != NULL) {
+            *err = *failure;
+        }
+        return code;
+    }
+    report->cloud_status = code;
+    report->cloud_error = *failure;
+    session->is_local = true;
+    set_weights(session, 1.0); /* amateur + weight·(expert − amateur): of one context, the expert itself */
+    close_cloud(session);
+    return COSTEER_OK;
+}
+
+static costeer_err open_cloud(costeer_session *session, const int32_t *prompt, size_t n_prompt, costeer_report *report,
+                              costeer_error *err)
+{
+    const costeer_session_params *params = &session->params;
+    const costeer_cloud_request request = {.prompt = prompt,
+                                           .n_prompt = n_prompt,
+                                           .chat = params->chat,
+                                           .top_k = params->base_top_k,
+                                           .max_tokens = params->max_tokens,
+                                           .cancel = params->cancel};
+    costeer_error failure = {.code = COSTEER_OK};
+    const costeer_err code = costeer_cloud_open(session->cloud, &request, &failure);
+    session->is_open = code == COSTEER_OK;
+    return settle(session, code, &failure, report, err);
+}
+
+/* The token of a position, from cloud and SLM or, once the cloud has failed, from the SLM alone. */
+static costeer_err choose_token(costeer_session *session, costeer_position *at, costeer_report *report, costeer_error *err)
+{
+    if (!session->is_local) {
+        const costeer_position before = *at;
+        costeer_error failure = {.code = COSTEER_OK};
+        const costeer_err code = settle(session, decide(session, at, &failure), &failure, report, err);
+        if (code != COSTEER_OK || !session->is_local) {
+            return code;
+        }
+        const int64_t waited_us = at->cloud_wait_us;
+        *at = before;
+        at->cloud_wait_us = waited_us;
+    }
+    return decide_locally(session, at, err);
+}
+
+/* Draft what may follow a token, as far as the cloud has a use for it. */
+static costeer_err draft(costeer_session *session, const costeer_position *at, int32_t *n, int64_t *slm_us, costeer_error *err)
+{
+    *n = 0;
+    costeer_delta_source *source = session->source;
+    if (source == NULL || source->ops->draft == NULL) {
+        return COSTEER_OK;
+    }
+    /* a draft is of use where a position follows it: at none of the last two */
+    const int32_t n_useful = session->params.max_tokens - 2 - at->position;
+    int32_t n_max = costeer_cloud_wants_drafts(session->cloud, at->position, at->token);
+    n_max = n_max < n_useful ? n_max : n_useful;
+    n_max = n_max < COSTEER_WIRE_DRAFTS_MAX ? n_max : COSTEER_WIRE_DRAFTS_MAX;
+    if (n_max <= 0) {
+        return COSTEER_OK;
+    }
+    const costeer_draft_params params = {.n_max = n_max,
+                                         .is_private = session->params.private_drafts,
+                                         .confidence = session->params.draft_confidence,
+                                         .context_weights = session->context_weights};
+    const int64_t start = cs_clock_us();
+    const costeer_err code = source->ops->draft(source, &params, at->token, session->drafts, n, err);
+    *slm_us += cs_clock_us() - start;
+    return code;
+}
+
+/* Tell the cloud the token of a position, with drafts where it wants them. */
+static costeer_err commit(costeer_session *session, const costeer_position *at, int64_t *slm_us, costeer_report *report,
+                          costeer_error *err)
+{
+    if (session->is_local) {
+        return COSTEER_OK;
+    }
+    int32_t n;
+    const costeer_err code = draft(session, at, &n, slm_us, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    costeer_error failure = {.code = COSTEER_OK};
+    const costeer_err told =
+        n > 0 ? costeer_cloud_commit_drafts(session->cloud, at->position, at->token, session->drafts, n, &failure)
+              : costeer_cloud_commit(session->cloud, at->position, at->token, &failure);
+    return settle(session, told, &failure, report, err);
+}
+
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
 /* Advance the SLM, or read its prompts at the start, while the cloud computes. */
 static costeer_err advance(costeer_session *session, const int32_t *token, int64_t *slm_us, costeer_error *err)
 {
     costeer_delta_source *source = session->source;
-    *slm_us = 0;
     if (source == NULL) {
         return COSTEER_OK;
     }
     const int64_t start = cs_clock_us();
     const costeer_err code = token == NULL ? source->ops->begin(source, err) : source->ops->step(source, *token, err);
-    *slm_us = cs_clock_us() - start;
+    *slm_us += cs_clock_us() - start;
     return code;
 }
 
 static costeer_err run_positions(costeer_session *session, int64_t start, costeer_report *report, costeer_error *err)
 {
-    int64_t slm_us;
+    int64_t slm_us = 0;
     costeer_err code = advance(session, NULL, &slm_us, err);
     for (int32_t position = 0; code == COSTEER_OK; position++) {
         costeer_position at = {.position = position, .slm_us = slm_us};
         code = is_cancelled(session) ? cs_error_set(err, COSTEER_ECANCELED, "session", "cancelled at position %d", position)
-                                     : decide(session, &at, err);
+                                     : choose_token(session, &at, report, err);
         if (code != COSTEER_OK) {
             return code;
         }
         report->prefill_us = position == 0 ? cs_clock_us() - start : report->prefill_us;
         const costeer_finish finish = accept(session, &at);
         count(report, &at);
+        slm_us = 0;
         if (finish == COSTEER_FINISH_NONE) {
-            code = costeer_cloud_commit(session->cloud, position, at.token, err);
+            code = commit(session, &at, &slm_us, report, err);
         }
         /* a failed commit does not take back the token: it is told, and the error after it */
         const costeer_err told = hand_out(session, &at, code == COSTEER_OK ? err : NULL);
@@ -387,24 +462,20 @@ static costeer_err run_positions(costeer_session *session, int64_t start, costee
 costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt, size_t n_prompt, costeer_report *report,
                                 costeer_error *err)
 {
-    costeer_report ours = {0};
+    costeer_report ours = {.finish = COSTEER_FINISH_NONE};
     report = report == NULL ? &ours : report;
     *report = (costeer_report){.finish = COSTEER_FINISH_NONE};
     const int64_t start = cs_clock_us();
     session->n_tokens = 0;
-    costeer_sampler_reset(session->sampler);
+    session->is_local = false;
+    set_weights(session, session->params.strength);
+    cs_chooser_reset(session->chooser);
     cs_text_out_reset(session->text);
-    const costeer_cloud_request request = {.prompt = prompt,
-                                           .n_prompt = n_prompt,
-                                           .top_k = session->params.base_top_k,
-                                           .max_tokens = session->params.max_tokens,
-                                           .cancel = session->params.cancel};
-    costeer_err code = costeer_cloud_open(session->cloud, &request, err);
-    if (code == COSTEER_OK) {
-        code = run_positions(session, start, report, err);
-        costeer_cloud_close(session->cloud);
-    }
-    if (code != COSTEER_EABORTED) { /* what was held back is part of the answer, however it ended */
+    costeer_err code = open_cloud(session, prompt, n_prompt, report, err);
+    code = code == COSTEER_OK ? run_positions(session, start, report, err) : code;
+    close_cloud(session);
+    costeer_cloud_read_stats(session->cloud, &report->cloud); /* after the end, when the cloud has told its account */
+    if (code != COSTEER_EABORTED) {                           /* what was held back is part of the answer, however it ended */
         cs_text_out_finish(session->text);
         if (!hand_out_text(session) && code == COSTEER_OK) {
             code = cs_error_set(err, COSTEER_EABORTED, "session", "stopped by the caller's callback at the end");

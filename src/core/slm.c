@@ -2,20 +2,27 @@
  * The SLM: amateur and experts as sequences of one llama.cpp context, stepped in one batch, seen by the loop as a delta source.
  *
  * One batch instead of one per role, because a step reads all weights once whatever the number of sequences. Sequence 0 is the
- * amateur, 1 … n are the experts. The private context is in this file's keeping only as KV cache and token ids; nothing is
- * logged.
+ * amateur, 1 … n are the experts. A public draft lets only the amateur run ahead, so that it is a function of public data and is
+ * there soon; the experts follow in one batch with the next step, when the draft is on its way to the cloud already. The private
+ * context is in this file's keeping only as KV cache and token ids; nothing is logged.
  */
-#include "core/decoder.h"
+#include "core/lookahead.h"
 #include "util/error.h"
 
 #include <costeer/session.h>
+#include <math.h>
 #include <stdlib.h>
 
 struct costeer_slm {
     costeer_delta_source source; /* first: the source is the SLM */
+    const costeer_model *model;
     cs_decoder *decoder;
+    cs_lookahead *ahead;
+    int32_t n_vocab;
     const atomic_bool *cancel;
     size_t n_prefilled;
+    double *log_policy;     /* [n_vocab] of a private draft; NULL without drafts */
+    bool has_private_draft; /* what is ahead was drafted with the contexts */
 };
 
 static bool is_cancelled(void *user)
@@ -29,26 +36,133 @@ static bool is_cancelled(void *user)
 static costeer_err begin(costeer_delta_source *self, costeer_error *err)
 {
     costeer_slm *slm = (costeer_slm *)self;
-    return cs_decoder_prefill(slm->decoder, &slm->n_prefilled, err);
+    return cs_lookahead_prefill(slm->ahead, &slm->n_prefilled, err);
 }
 
 static costeer_err step(costeer_delta_source *self, int32_t token, costeer_error *err)
 {
-    return cs_decoder_step(((costeer_slm *)self)->decoder, token, err);
+    return cs_lookahead_step(((costeer_slm *)self)->ahead, token, err);
 }
 
 static void read_deltas(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas)
 {
     const costeer_slm *slm = (const costeer_slm *)self;
     for (size_t i = 0; i < n_deltas; i++) {
-        deltas[i].amateur = cs_decoder_logits(slm->decoder, 0);
-        deltas[i].expert = cs_decoder_logits(slm->decoder, (int32_t)i + 1);
+        deltas[i].amateur = cs_lookahead_logits(slm->ahead, 0);
+        deltas[i].expert = cs_lookahead_logits(slm->ahead, (int32_t)i + 1);
     }
 }
 
-static const costeer_delta_source_ops slm_ops = {.begin = begin, .step = step, .read = read_deltas};
+/* ---- drafts ------------------------------------------------------------------------------------------------------ */
+
+/* The amateur's own choice. */
+static costeer_err draft_public(costeer_slm *slm, int32_t *token, costeer_error *err)
+{
+    costeer_choice choice;
+    costeer_err code = cs_lookahead_compute(slm->ahead, 1, err);
+    if (code == COSTEER_OK) {
+        const costeer_base base = {.values = cs_lookahead_last(slm->ahead, 0), .n = slm->n_vocab};
+        code = costeer_fuse_choose(&base, NULL, 0, slm->n_vocab, &choice, err);
+    }
+    *token = code == COSTEER_OK ? choice.token : -1;
+    return code;
+}
+
+/* The choice of the SLM with the contexts; −1 when it is not sure enough. */
+static costeer_err draft_private(costeer_slm *slm, const costeer_draft_params *params, int32_t *token, costeer_error *err)
+{
+    costeer_delta deltas[COSTEER_DELTAS_MAX];
+    const size_t n = slm->source.n_deltas;
+    costeer_choice choice;
+    *token = -1;
+    costeer_err code = cs_lookahead_compute(slm->ahead, (int32_t)n + 1, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    const costeer_base base = {.values = cs_lookahead_last(slm->ahead, 0), .n = slm->n_vocab};
+    for (size_t i = 0; i < n; i++) {
+        deltas[i] = (costeer_delta){.expert = cs_lookahead_last(slm->ahead, (int32_t)i + 1),
+                                    .amateur = base.values,
+                                    .weight = params->context_weights[i]};
+    }
+    code = costeer_fuse_policy(&base, deltas, n, slm->n_vocab, slm->log_policy, &choice, err);
+    if (code == COSTEER_OK && exp(slm->log_policy[choice.token]) >= params->confidence) {
+        *token = choice.token;
+    }
+    return code;
+}
+
+static bool ends(const costeer_slm *slm, const int32_t *drafts, int32_t n)
+{
+    return n > 0 && costeer_model_is_end(slm->model, drafts[n - 1]);
+}
+
+static costeer_err draft(costeer_delta_source *self, const costeer_draft_params *params, int32_t token, int32_t *tokens,
+                         int32_t *n, costeer_error *err)
+{
+    costeer_slm *slm = (costeer_slm *)self;
+    *n = 0;
+    if (params->is_private && params->context_weights == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "slm", "a private draft needs the weights of the contexts");
+    }
+    if (params->is_private != slm->has_private_draft) {
+        cs_lookahead_drop(slm->ahead); /* what the contexts had a part in must not be sent as a public draft */
+        slm->has_private_draft = params->is_private;
+    }
+    costeer_err code = cs_lookahead_start(slm->ahead, token, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    int32_t n_drafts;
+    const int32_t *drafts = cs_lookahead_drafts(slm->ahead, &n_drafts);
+    while (n_drafts < params->n_max && cs_lookahead_has_room(slm->ahead) && !ends(slm, drafts, n_drafts)) {
+        int32_t next;
+        code = params->is_private ? draft_private(slm, params, &next, err) : draft_public(slm, &next, err);
+        if (code != COSTEER_OK || next < 0) {
+            break;
+        }
+        cs_lookahead_add(slm->ahead, next);
+        drafts = cs_lookahead_drafts(slm->ahead, &n_drafts);
+    }
+    if (code != COSTEER_OK) {
+        cs_lookahead_drop(slm->ahead);
+        return code;
+    }
+    *n = n_drafts < params->n_max ? n_drafts : params->n_max;
+    for (int32_t i = 0; i < *n; i++) {
+        tokens[i] = drafts[i];
+    }
+    return COSTEER_OK;
+}
+
+static const costeer_delta_source_ops slm_ops = {.begin = begin, .step = step, .read = read_deltas, .draft = draft};
 
 /* ---- creation and prompts ---------------------------------------------------------------------------------------- */
+
+static costeer_err allocate(costeer_slm *slm, const costeer_slm_params *params, costeer_error *err)
+{
+    const cs_decoder_params decoder = {.component = "slm",
+                                       .n_sequences = params->n_contexts + 1,
+                                       .n_ctx = params->n_ctx,
+                                       .n_threads = params->n_threads,
+                                       .n_rows = (params->n_contexts + 1) * (1 + params->n_drafts),
+                                       .stop = is_cancelled,
+                                       .stop_user = slm};
+    const cs_lookahead_params ahead = {.component = "slm",
+                                       .n_sequences = params->n_contexts + 1,
+                                       .n_drafts = params->n_drafts,
+                                       .n_vocab = slm->n_vocab,
+                                       .n_ids = costeer_model_get_info(slm->model)->n_vocab_padded};
+    costeer_err code = cs_decoder_create(slm->model, &decoder, &slm->decoder, err);
+    code = code == COSTEER_OK ? cs_lookahead_create(slm->decoder, &ahead, &slm->ahead, err) : code;
+    if (code == COSTEER_OK && params->n_drafts > 0) {
+        slm->log_policy = malloc((size_t)slm->n_vocab * sizeof *slm->log_policy);
+        if (slm->log_policy == NULL) {
+            return cs_error_set(err, COSTEER_ENOMEM, "slm", "no memory for drafts");
+        }
+    }
+    return code;
+}
 
 costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
                                costeer_error *err)
@@ -60,20 +174,20 @@ costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_par
     if (params->n_contexts < 1 || params->n_contexts > COSTEER_DELTAS_MAX) {
         return cs_error_set(err, COSTEER_EINVAL, "slm", "%d contexts; give 1 to %d", params->n_contexts, COSTEER_DELTAS_MAX);
     }
+    if (params->n_drafts < 0 || params->n_drafts > COSTEER_WIRE_DRAFTS_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, "slm", "drafts of %d tokens; give 0 to %d", params->n_drafts,
+                            COSTEER_WIRE_DRAFTS_MAX);
+    }
     costeer_slm *slm = calloc(1, sizeof *slm);
     if (slm == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "slm", "no memory for its state");
     }
     slm->source = (costeer_delta_source){.ops = &slm_ops, .n_deltas = (size_t)params->n_contexts};
-    const cs_decoder_params decoder = {.component = "slm",
-                                       .n_sequences = params->n_contexts + 1,
-                                       .n_ctx = params->n_ctx,
-                                       .n_threads = params->n_threads,
-                                       .stop = is_cancelled,
-                                       .stop_user = slm};
-    const costeer_err code = cs_decoder_create(model, &decoder, &slm->decoder, err);
+    slm->model = model;
+    slm->n_vocab = costeer_model_get_info(model)->n_vocab;
+    const costeer_err code = allocate(slm, params, err);
     if (code != COSTEER_OK) {
-        free(slm);
+        costeer_slm_free(slm);
         return code;
     }
     *out = slm;
@@ -83,7 +197,9 @@ costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_par
 void costeer_slm_free(costeer_slm *slm)
 {
     if (slm != NULL) {
+        cs_lookahead_free(slm->ahead);
         cs_decoder_free(slm->decoder);
+        free(slm->log_policy);
         free(slm);
     }
 }

@@ -1,7 +1,7 @@
 # The reference: every form of it comes from the option tables, so all of them must tell the same.
 load helpers/common
 
-commands() { costeer help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'; }
+commands() { costeer help | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p'; }
 options() { costeer help "$1" | grep -oE '^ +(-[a-z], )?--[A-Za-z-]+' | grep -oE -- '--[A-Za-z-]+$' | sort -u; }
 
 @test "docs/commands.md is what help prints as Markdown" {

@@ -88,6 +88,18 @@ static bool never_ends(const void *model, int32_t token)
     return false;
 }
 
+/* A cloud in this process that asks for drafts all the same. */
+static costeer_cloud_ops drafting_ops;
+static int32_t n_wanted;
+
+static int32_t wants_drafts(const costeer_cloud *cloud, int32_t position, int32_t token)
+{
+    (void)cloud;
+    (void)position;
+    (void)token;
+    return n_wanted;
+}
+
 static int32_t count_allocations(costeer_session_params params)
 {
     costeer_error err = {0};
@@ -99,7 +111,10 @@ static int32_t count_allocations(costeer_session_params params)
     costeer_slm *slm = NULL;
     const costeer_local_params local_params = {.n_ctx = 512, .n_threads = 1};
     assert_ok(costeer_cloud_create_local(llm_model, &local_params, &llm, &err), &err);
-    const costeer_slm_params slm_params = {.n_contexts = 1, .n_ctx = 512, .n_threads = 1};
+    drafting_ops = *llm->ops;
+    drafting_ops.wants_drafts = wants_drafts;
+    llm->ops = &drafting_ops;
+    const costeer_slm_params slm_params = {.n_contexts = 1, .n_ctx = 512, .n_threads = 1, .n_drafts = n_wanted};
     assert_ok(costeer_slm_create(slm_model, &slm_params, &slm, &err), &err);
     assert_ok(costeer_slm_set_prompts(slm, &amateur, &expert, LAST_COUNTED + 2, &err), &err);
     params.max_tokens = LAST_COUNTED + 2;
@@ -166,6 +181,18 @@ static void test_allocations__none_per_token_when_sampled_with_everything_on(voi
     assert_int_equal(count_allocations(params), 0);
 }
 
+static void test_allocations__none_per_token_with_drafts_of_either_kind(void **state)
+{
+    (void)state;
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    n_wanted = 4;
+    assert_int_equal(count_allocations(params), 0);
+    params.private_drafts = true;
+    params.draft_confidence = 0.3;
+    assert_int_equal(count_allocations(params), 0);
+    n_wanted = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +200,7 @@ int main(void)
         cmocka_unit_test(test_allocations__none_per_token_when_greedy),
         cmocka_unit_test(test_allocations__none_per_token_when_sparse_and_deepened),
         cmocka_unit_test(test_allocations__none_per_token_when_sampled_with_everything_on),
+        cmocka_unit_test(test_allocations__none_per_token_with_drafts_of_either_kind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

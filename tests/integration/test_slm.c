@@ -1,9 +1,8 @@
 /* The SLM: one batch for all roles gives what separate contexts give; prompts' common beginnings are kept; stopping leaves it
  * usable. */
 #include "core/decoder.h"
-#include "support/models.h"
+#include "support/slm_support.h"
 
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,71 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static costeer_model *model;
-static int32_t n_vocab;
-
-static int load_slm(void **state)
-{
-    (void)state;
-    model = load_model(SLM_PATH);
-    n_vocab = costeer_model_get_info(model)->n_vocab;
-    return 0;
-}
-
-static int free_slm(void **state)
-{
-    (void)state;
-    costeer_model_free(model);
-    return 0;
-}
-
-static costeer_slm *create_slm(int32_t n_contexts, int32_t n_ctx)
-{
-    costeer_slm *slm = NULL;
-    costeer_error err = {0};
-    const costeer_slm_params params = {.n_contexts = n_contexts, .n_ctx = n_ctx, .n_threads = 1};
-    assert_ok(costeer_slm_create(model, &params, &slm, &err), &err);
-    return slm;
-}
-
-static void begin(costeer_slm *slm, const costeer_tokens *amateur, const costeer_tokens *experts)
-{
-    costeer_error err = {0};
-    assert_ok(costeer_slm_set_prompts(slm, amateur, experts, 64, &err), &err);
-    costeer_delta_source *source = costeer_slm_delta_source(slm);
-    assert_ok(source->ops->begin(source, &err), &err);
-}
-
-static void step(costeer_slm *slm, int32_t token)
-{
-    costeer_error err = {0};
-    costeer_delta_source *source = costeer_slm_delta_source(slm);
-    assert_ok(source->ops->step(source, token, &err), &err);
-}
-
-static int32_t argmax(const float *logits)
-{
-    int32_t best = 0;
-    for (int32_t i = 1; i < n_vocab; i++) {
-        best = logits[i] > logits[best] ? i : best;
-    }
-    return best;
-}
-
-/* The models' weights and KV caches are half precision: batches of other shapes round otherwise, by 3.7e-3 at most where it was
- * seen. */
-#define LOGIT_TOLERANCE 5e-3F
-
-static void assert_same_logits(const float *a, const float *b)
-{
-    for (int32_t i = 0; i < n_vocab; i++) {
-        if (!(fabsf(a[i] - b[i]) <= LOGIT_TOLERANCE)) {
-            fail_msg("logit %d is %g and %g", i, (double)a[i], (double)b[i]);
-        }
-    }
-    assert_int_equal(argmax(a), argmax(b));
-}
 
 /* A context of its own for one prompt, as the reference. */
 static cs_decoder *create_reference(const costeer_tokens *prompt)
@@ -290,8 +224,18 @@ static void test_slm__refuses_parameters_out_of_range(void **state)
                      COSTEER_EINVAL);
     assert_int_equal(costeer_slm_create(model, &(costeer_slm_params){.n_contexts = 1, .n_threads = 1, .n_ctx = -1}, &slm, &err),
                      COSTEER_EINVAL);
+    assert_int_equal(
+        costeer_slm_create(model, &(costeer_slm_params){.n_contexts = 1, .n_threads = 1, .n_drafts = 33}, &slm, &err),
+        COSTEER_EINVAL);
+    assert_int_equal(
+        costeer_slm_create(model, &(costeer_slm_params){.n_contexts = 1, .n_threads = 1, .n_drafts = -1}, &slm, &err),
+        COSTEER_EINVAL);
     slm = create_slm(1, 512);
     costeer_delta_source *source = costeer_slm_delta_source(slm);
+    int32_t token = 0, n = 0;
+    assert_int_equal(source->ops->draft(source, &(costeer_draft_params){.n_max = 1}, 5, &token, &n, &err), COSTEER_ESTATE);
+    assert_int_equal(source->ops->draft(source, &(costeer_draft_params){.n_max = 1, .is_private = true}, 5, &token, &n, &err),
+                     COSTEER_EINVAL);
     assert_int_equal(source->ops->begin(source, &err), COSTEER_ESTATE); /* no prompts yet */
     const costeer_tokens foreign = {.ids = (int32_t[]){0, 1 << 30}, .n = 2};
     assert_int_equal(costeer_slm_set_prompts(slm, &foreign, &foreign, 1, &err), COSTEER_EINVAL);

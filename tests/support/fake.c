@@ -2,8 +2,10 @@
 #include "support/fake.h"
 
 #include "cloud/top_k.h"
+#include "unit/random.h"
 #include "util/error.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,7 +34,49 @@ static costeer_err cloud_open(costeer_cloud *cloud, const costeer_cloud_request 
     note(self->journal, "open(%zu,%d) ", request->n_prompt, request->top_k);
     self->is_open = self->open.at != 0;
     self->top_k = request->top_k;
+    self->chat = request->chat;
     return fail(&self->open, 0, err);
+}
+
+/* Move each value by less than the error; sorted anew, since order statistics move by no more than the values do. */
+static void jitter_values(fake_cloud *self, int32_t n)
+{
+    struct test_random r = {self->jitter};
+    for (int32_t i = 0; i < n; i++) {
+        const double by = (double)self->error * test_random_between(&r, -0.999, 0.999);
+        const float value = fminf(self->values[i] + (float)by, 0.0F);
+        int32_t at = i;
+        for (; at > 0 && self->values[at - 1] < value; at--) {
+            self->values[at] = self->values[at - 1];
+        }
+        self->values[at] = value;
+    }
+}
+
+/* Lay the values of a sparse base on a grid, as a sender of half precision does. */
+static void round_values(fake_cloud *self, costeer_base *base)
+{
+    const float step = 2.0F * self->error;
+    if (base->ids == NULL) {
+        return;
+    }
+    base->error = self->error;
+    if (self->jitter != 0) {
+        jitter_values(self, base->n);
+        return;
+    }
+    for (int32_t i = 0; step > 0.0F && i < base->n; i++) {
+        self->values[i] = roundf(self->values[i] / step) * step;
+    }
+}
+
+static float log_of_rest(const float *values, int32_t n)
+{
+    double sum = 0.0;
+    for (int32_t i = 0; i < n; i++) {
+        sum += exp((double)values[i]);
+    }
+    return sum < 1.0 ? (float)log(1.0 - sum) : -INFINITY;
 }
 
 static void answer(fake_cloud *self, int32_t position, int32_t top_k, costeer_distribution *out)
@@ -44,6 +88,7 @@ static void answer(fake_cloud *self, int32_t position, int32_t top_k, costeer_di
     } else {
         const int32_t n = cs_top_k_logprobs(logits, FAKE_VOCAB, top_k, self->ids, self->values);
         out->base = (costeer_base){.ids = self->ids, .values = self->values, .n = n};
+        out->base.tail = self->tells_tail ? log_of_rest(self->values, n) : 0.0F;
     }
 }
 
@@ -52,6 +97,7 @@ static costeer_err cloud_next(costeer_cloud *cloud, int32_t position, costeer_di
     fake_cloud *self = (fake_cloud *)cloud;
     note(self->journal, "next(%d) ", position);
     answer(self, position, self->top_k, out);
+    round_values(self, &out->base);
     return fail(&self->next, position, err);
 }
 
@@ -61,16 +107,22 @@ static costeer_err cloud_deepen(costeer_cloud *cloud, int32_t position, int32_t 
     fake_cloud *self = (fake_cloud *)cloud;
     note(self->journal, "deepen(%d,%d) ", position, top_k);
     answer(self, position, top_k, out);
+    if (self->rounds_always) {
+        round_values(self, &out->base);
+    }
     return fail(&self->deepen, position, err);
 }
 
 static costeer_err cloud_commit(costeer_cloud *cloud, int32_t position, int32_t token, const int32_t *drafts, int32_t n_drafts,
                                 costeer_error *err)
 {
-    (void)drafts;
-    (void)n_drafts;
     fake_cloud *self = (fake_cloud *)cloud;
-    note(self->journal, "commit(%d,%d) ", position, token);
+    char list[16 * COSTEER_WIRE_DRAFTS_MAX] = "";
+    int n = 0;
+    for (int32_t i = 0; i < n_drafts; i++) {
+        n += snprintf(list + n, sizeof list - (size_t)n, "%s%d", i == 0 ? ",[" : ",", drafts[i]);
+    }
+    note(self->journal, "commit(%d,%d%s%s) ", position, token, list, n_drafts > 0 ? "]" : "");
     return fail(&self->commit, position, err);
 }
 
@@ -86,6 +138,20 @@ static void cloud_free(costeer_cloud *cloud)
     (void)cloud;
 }
 
+static int32_t cloud_wants_drafts(const costeer_cloud *cloud, int32_t position, int32_t token)
+{
+    (void)position;
+    (void)token;
+    return ((const fake_cloud *)cloud)->n_drafts;
+}
+
+static void cloud_read_stats(const costeer_cloud *cloud, costeer_cloud_stats *out)
+{
+    const fake_cloud *self = (const fake_cloud *)cloud;
+    *out = self->stats;
+    out->n_steps = self->is_open ? -1 : out->n_steps;
+}
+
 void fake_cloud_init(fake_cloud *cloud, fake_journal *journal)
 {
     static const costeer_cloud_ops ops = {.open = cloud_open,
@@ -93,7 +159,9 @@ void fake_cloud_init(fake_cloud *cloud, fake_journal *journal)
                                           .deepen = cloud_deepen,
                                           .commit = cloud_commit,
                                           .close = cloud_close,
-                                          .free = cloud_free};
+                                          .free = cloud_free,
+                                          .wants_drafts = cloud_wants_drafts,
+                                          .read_stats = cloud_read_stats};
     memset(cloud, 0, sizeof *cloud);
     cloud->cloud.ops = &ops;
     cloud->journal = journal;
@@ -134,13 +202,31 @@ static void deltas_read(costeer_delta_source *source, costeer_delta *deltas, siz
     }
 }
 
+static costeer_err deltas_draft(costeer_delta_source *source, const costeer_draft_params *params, int32_t token, int32_t *tokens,
+                                int32_t *n, costeer_error *err)
+{
+    fake_deltas *self = (fake_deltas *)source;
+    note(self->journal, "draft(%d,%d) ", token, params->n_max);
+    self->was_private = params->is_private;
+    self->confidence = params->confidence;
+    memcpy(self->context_weights, params->context_weights, source->n_deltas * sizeof *self->context_weights);
+    const int32_t first = self->position + 1;
+    *n = 0;
+    while (*n < params->n_max && first + *n < FAKE_POSITIONS && self->drafts[first + *n] != 0) {
+        tokens[*n] = self->drafts[first + *n];
+        ++*n;
+    }
+    return fail(&self->draft, self->position, err);
+}
+
 void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_deltas)
 {
-    static const costeer_delta_source_ops ops = {.begin = deltas_begin, .step = deltas_step, .read = deltas_read};
+    static const costeer_delta_source_ops ops = {
+        .begin = deltas_begin, .step = deltas_step, .read = deltas_read, .draft = deltas_draft};
     memset(deltas, 0, sizeof *deltas);
     deltas->source = (costeer_delta_source){.ops = &ops, .n_deltas = n_deltas};
     deltas->journal = journal;
-    deltas->begin.at = deltas->step.at = -1;
+    deltas->begin.at = deltas->step.at = deltas->draft.at = -1;
 }
 
 /* ---- vocabulary -------------------------------------------------------------------------------------------------- */

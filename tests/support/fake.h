@@ -13,7 +13,7 @@
 #define FAKE_END       1 /* the token that ends an answer */
 
 typedef struct fake_journal {
-    char text[4096]; /* "open(3,0) begin next(0) commit(0,7) step(7) …" */
+    char text[4096]; /* "open(3,0) begin next(0) draft(7,2) commit(0,7,[8,9]) step(7) …" */
     size_t n;
 } fake_journal;
 
@@ -29,7 +29,14 @@ typedef struct fake_cloud {
     float logits[FAKE_POSITIONS][FAKE_VOCAB];
     fake_fault open, next, deepen, commit;
     bool is_open;
-    int32_t top_k; /* as open() asked for */
+    int32_t top_k;             /* as open() asked for */
+    const costeer_chat *chat;  /* as open() was given */
+    int32_t n_drafts;          /* how many drafts it always wants */
+    float error;               /* rounding of a sparse base's values in next(): multiples of twice this, or … */
+    uint64_t jitter;           /* … not 0: anything within the error, by this seed */
+    bool rounds_always;        /* in deepen() too, which is against the rules */
+    bool tells_tail;           /* log of the unsent probability with a sparse base */
+    costeer_cloud_stats stats; /* given once the answer is closed */
     int32_t ids[FAKE_VOCAB];
     float values[FAKE_VOCAB];
 } fake_cloud;
@@ -41,7 +48,11 @@ typedef struct fake_deltas {
     float second[FAKE_POSITIONS][FAKE_VOCAB]; /* of context 1 */
     float amateur[FAKE_VOCAB];
     int32_t position;
-    fake_fault begin, step;
+    fake_fault begin, step, draft;
+    int32_t drafts[FAKE_POSITIONS]; /* drafts[p] is drafted for position p; 0: no more */
+    bool was_private;
+    double confidence; /* as the last draft was asked for */
+    double context_weights[COSTEER_DELTAS_MAX];
 } fake_deltas;
 
 /** All logits 0, no faults. */

@@ -254,6 +254,124 @@ static void test_certify__excluded_unsent_tokens_cannot_win(void **state)
     assert_false(c.certified);
 }
 
+/* ---- rounded values and tails ------------------------------------------------------------------------------------ */
+
+static int descending(const void *left, const void *right)
+{
+    const float a = *(const float *)left, b = *(const float *)right;
+    return (a < b) - (a > b);
+}
+
+/* The top, each value moved by less than the error. Sorting moves the k-th value by no more than the values were. */
+static costeer_base rounded_top(struct test_random *r, int32_t k, double error)
+{
+    static float values[WIDE];
+    for (int32_t i = 0; i < k; i++) {
+        values[i] = fminf(at.values[i] + (float)(error * test_random_between(r, -0.999, 0.999)), 0.0F);
+    }
+    qsort(values, (size_t)k, sizeof values[0], descending);
+    return (costeer_base){.ids = at.ids, .values = values, .n = k, .error = (float)error};
+}
+
+static double log_rest(int32_t k)
+{
+    double sum = DBL_MIN;
+    for (int32_t i = k; i < at.n; i++) {
+        sum += exp((double)at.values[i]);
+    }
+    return log(sum);
+}
+
+static void test_certify__no_unsent_token_beats_a_certified_rounded_one(void **state)
+{
+    (void)state;
+    struct test_random r = {1618};
+    int n_certified = 0, n_exact_certified = 0, by_tail = 0;
+    for (int round = 0; round < 2000; round++) {
+        make_position(&r, 65 + test_random_below(&r, round % 5 ? 300 : WIDE - 65), test_random_between(&r, 0.5, 4),
+                      test_random_between(&r, 0.1, 2));
+        const int32_t k = 4 + test_random_below(&r, 60);
+        const double error = round % 2 ? 1.0 / 4096 : pow(10, test_random_between(&r, -5, -1));
+        costeer_base base = rounded_top(&r, k, error);
+        costeer_choice choice, sent = choose(k);
+        costeer_certificate c, told, exact;
+        const costeer_base all_exact = top(k);
+        assert_int_equal(costeer_fuse_choose(&base, at.deltas, at.n_deltas, at.n, &choice, NULL), COSTEER_OK);
+        assert_int_equal(costeer_certify_greedy(&base, at.deltas, at.n_deltas, at.n, choice.score, scratch, &c, NULL),
+                         COSTEER_OK);
+        base.tail = (float)log_rest(k);
+        assert_int_equal(costeer_certify_greedy(&base, at.deltas, at.n_deltas, at.n, choice.score, scratch, &told, NULL),
+                         COSTEER_OK);
+        assert_int_equal(costeer_certify_greedy(&all_exact, at.deltas, at.n_deltas, at.n, sent.score, scratch, &exact, NULL),
+                         COSTEER_OK);
+        const double unsent = (double)at.values[k];
+        assert_true(c.tail_bound >= unsent && told.tail_bound >= unsent && told.tail_bound <= c.tail_bound);
+        assert_true(c.tail_bound <= (double)base.values[k - 1] + error * (1 + 1e-3) + 1e-5);
+        if (c.certified || told.certified) {
+            const costeer_choice full = choose(at.n);
+            assert_int_equal(full.token, sent.token); /* what is unsent cannot win, whatever the sent ones do among themselves */
+        }
+        assert_true(told.certified || !c.certified);
+        n_certified += told.certified;
+        n_exact_certified += exact.certified;
+        by_tail += told.tail_bound < c.tail_bound;
+    }
+    print_message("%d certified, %d with exact values; the tail helped %d times\n", n_certified, n_exact_certified, by_tail);
+    assert_true(n_certified > 500 && n_certified * 10 > n_exact_certified * 9);
+    assert_true(by_tail > 5);
+}
+
+static void test_certify__the_error_lowers_the_best_and_raises_the_rest(void **state)
+{
+    (void)state;
+    const int32_t ids[3] = {3, 4, 5};
+    const float values[3] = {-1, -2, -3};
+    const costeer_base base = {.ids = ids, .values = values, .n = 3, .error = 0.25F};
+    costeer_certificate c;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -2.51, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.tail_bound >= -2.75 && c.tail_bound < -2.74);
+    assert_false(c.certified); /* −2.51 − 0.25 is not above −2.75 */
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -2.49, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.certified);
+}
+
+static void test_certify__a_tail_counts_only_where_it_makes_a_whole(void **state)
+{
+    (void)state;
+    const int32_t ids[2] = {0, 1};
+    const float values[2] = {logf(0.9F), logf(0.09999F)}; /* 1e-5 is left */
+    costeer_base base = {.ids = ids, .values = values, .n = 2};
+    costeer_certificate c;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_OK);
+    const double without = c.tail_bound;
+    base.tail = -13.8F; /* 1e-6: within what normalisers differ by */
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.tail_bound >= -13.8 && c.tail_bound < -13.79 && without > -11.6);
+    base.tail = -INFINITY; /* nothing is left */
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -1e30, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.certified && c.best_unsent == -INFINITY);
+    const float half[2] = {logf(0.5F), logf(0.4F)}; /* a tenth is left, whatever the tail says */
+    base.values = half;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.tail_bound > -2.4);
+}
+
+static void test_certify__rounded_values_are_never_good_enough_to_draw_from(void **state)
+{
+    (void)state;
+    const int32_t ids[2] = {0, 1};
+    const float values[2] = {logf(0.9F), logf(0.09999F)};
+    const double scores[2] = {-0.1, -2.3};
+    costeer_base base = {.ids = ids, .values = values, .n = 2};
+    costeer_certificate c, exact;
+    assert_int_equal(costeer_certify_sampled(&base, NULL, 0, 5, scores, 1, 1, scratch, &exact, NULL), COSTEER_OK);
+    assert_true(exact.certified);
+    base.error = 1e-4F;
+    assert_int_equal(costeer_certify_sampled(&base, NULL, 0, 5, scores, 1, 1, scratch, &c, NULL), COSTEER_OK);
+    assert_false(c.certified);
+    assert_true(c.unsent_mass > exact.unsent_mass);
+}
+
 /* ---- what must be refused ---------------------------------------------------------------------------------------- */
 
 static void assert_refused(costeer_base base, costeer_err expected, const char *says)
@@ -285,6 +403,12 @@ static void test_certify__hostile_base_is_refused(void **state)
     assert_refused((costeer_base){.ids = ids, .values = heavy, .n = 3}, COSTEER_ECLOUD, "add up to 1.0002");
     assert_refused((costeer_base){.ids = ids, .values = good, .n = 0}, COSTEER_ECLOUD, "0 entries");
     assert_refused((costeer_base){.ids = ids, .values = good, .n = 101}, COSTEER_ECLOUD, "101 entries");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 3, .error = NAN}, COSTEER_ECLOUD, "nan");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 3, .error = -1}, COSTEER_ECLOUD, "-1");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 3, .error = INFINITY}, COSTEER_ECLOUD, "inf");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 3, .tail = NAN}, COSTEER_ECLOUD, "nan");
+    assert_refused((costeer_base){.ids = ids, .values = good, .n = 3, .tail = 0.5F}, COSTEER_ECLOUD, "0.5");
+    assert_refused((costeer_base){.ids = ids, .values = heavy, .n = 3, .error = 1e-5F}, COSTEER_ECLOUD, "add up to 1.0002");
     assert_refused((costeer_base){.ids = NULL, .values = good, .n = 3}, COSTEER_EINVAL, "sparse");
     assert_refused((costeer_base){.ids = ids, .values = NULL, .n = 3}, COSTEER_EINVAL, "sparse");
     costeer_certificate c;
@@ -413,6 +537,10 @@ int main(void)
         cmocka_unit_test(test_certify__all_sent_is_always_certified),
         cmocka_unit_test(test_certify__sent_tokens_do_not_raise_the_bound),
         cmocka_unit_test(test_certify__excluded_unsent_tokens_cannot_win),
+        cmocka_unit_test(test_certify__no_unsent_token_beats_a_certified_rounded_one),
+        cmocka_unit_test(test_certify__the_error_lowers_the_best_and_raises_the_rest),
+        cmocka_unit_test(test_certify__a_tail_counts_only_where_it_makes_a_whole),
+        cmocka_unit_test(test_certify__rounded_values_are_never_good_enough_to_draw_from),
         cmocka_unit_test(test_certify__hostile_base_is_refused),
         cmocka_unit_test(test_certify__nan_in_the_slm_is_an_error),
         cmocka_unit_test(test_certify__bad_arguments_are_refused),

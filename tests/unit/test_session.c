@@ -1,7 +1,7 @@
 /* The loop, with a fake cloud and a fake delta source: order of calls, deepening, text, ends, errors. */
 #include <costeer/session.h>
 
-#include "support/fake.h"
+#include "support/session_bench.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -11,102 +11,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* Everything a test needs, fresh for each. */
-typedef struct bench {
-    fake_journal journal;
-    fake_cloud cloud;
-    fake_deltas deltas;
-    costeer_vocab vocab;
-    costeer_session_params params;
-    costeer_report report;
-    costeer_error err;
-    char text[1024];
-    size_t n_text;
-    costeer_position positions[FAKE_POSITIONS];
-    int32_t n_positions;
-    int32_t stop_at; /* on_position returns false here; −1: never */
-    bool refuse_text;
-    atomic_bool cancel;
-    int32_t cancel_at; /* on_position sets cancel here; −1: never */
-    int32_t tokens[FAKE_POSITIONS];
-    size_t n_tokens;
-} bench;
-
-static const char *const plain_pieces[] = {"", "", "Hello", " ", "world", "!", "\n\n", "Q:", NULL};
-static const int32_t prompt[] = {10, 11, 12};
-
-static bool on_text(const char *text, size_t n, void *user)
-{
-    bench *b = user;
-    memcpy(b->text + b->n_text, text, n);
-    b->n_text += n;
-    return !b->refuse_text;
-}
-
-static bool on_position(const costeer_position *position, void *user)
-{
-    bench *b = user;
-    b->positions[b->n_positions++] = *position;
-    if (position->position == b->cancel_at) {
-        atomic_store(&b->cancel, true);
-    }
-    return position->position != b->stop_at;
-}
-
-static void reset(bench *b)
-{
-    memset(b, 0, sizeof *b);
-    fake_cloud_init(&b->cloud, &b->journal);
-    fake_deltas_init(&b->deltas, &b->journal, 1);
-    b->vocab = fake_vocab(plain_pieces);
-    b->params = COSTEER_SESSION_DEFAULTS;
-    b->params.strength = 1.0;
-    b->params.max_tokens = 8;
-    b->params.on_text = on_text;
-    b->params.on_position = on_position;
-    b->params.user = b;
-    b->stop_at = b->cancel_at = -1;
-}
-
-static int set_up(void **state)
-{
-    static bench b;
-    reset(&b);
-    *state = &b;
-    return 0;
-}
-
-/* Create a session, run it once, keep what it left, free it. */
-static costeer_err run_with(bench *b, costeer_delta_source *deltas)
-{
-    costeer_session *session;
-    b->n_positions = 0;
-    assert_int_equal(costeer_session_create(&b->cloud.cloud, deltas, &b->vocab, &b->params, &session, &b->err), COSTEER_OK);
-    const costeer_err code = costeer_session_run(session, prompt, 3, &b->report, &b->err);
-    const int32_t *tokens = costeer_session_tokens(session, &b->n_tokens);
-    memcpy(b->tokens, tokens, b->n_tokens * sizeof *tokens);
-    costeer_session_free(session);
-    assert_false(b->cloud.is_open);
-    return code;
-}
-
-static costeer_err run(bench *b)
-{
-    return run_with(b, &b->deltas.source);
-}
-
-#define prefer(b, ...)                                                               \
-    do {                                                                             \
-        const int32_t tokens_[] = {__VA_ARGS__};                                     \
-        fake_cloud_prefer(&(b)->cloud, tokens_, sizeof tokens_ / sizeof tokens_[0]); \
-    } while (0)
-
-#define assert_text(b, expected)                  \
-    do {                                          \
-        (b)->text[(b)->n_text] = '\0';            \
-        assert_string_equal((b)->text, expected); \
-    } while (0)
 
 /* ---- order of calls ---------------------------------------------------------------------------------------------- */
 
@@ -486,6 +390,10 @@ static void test_session__refuses_parameters_out_of_range(void **state)
     assert_refused(unsent_tolerance = NAN, "unsent_tolerance");
     assert_refused(n_stop = 1, "stop");
     assert_refused(sampler.temperature = -1.0, "temperature");
+    assert_refused(draft_confidence = 0.0, "draft_confidence");
+    assert_refused(draft_confidence = 1.01, "draft_confidence");
+    assert_refused(draft_confidence = NAN, "draft_confidence");
+    assert_refused(on_cloud_failure = 2, "on_cloud_failure");
 #undef assert_refused
     reset(b);
     b->vocab.n_vocab = 0;
@@ -532,8 +440,6 @@ static void test_session__details_of_a_sparse_base_keep_its_log_probabilities(vo
     assert_true(fabs(at->base_logprob - (9.0 - log(exp(9.0) + (FAKE_VOCAB - 1)))) < 1e-6);
     assert_int_equal(at->n_best, 3);
 }
-
-#define session_test(name) cmocka_unit_test_setup(name, set_up)
 
 int main(void)
 {

@@ -60,3 +60,30 @@ assert eval(sys.argv[2]), (sys.argv[2], d)' "$1" "$2"; }
 json_lines() { python3 -c 'import json, math, sys
 d = [json.loads(line) for line in open(sys.argv[1])]
 assert eval(sys.argv[2]), (sys.argv[2], d[:2])' "$1" "$2"; }
+
+# ---- a cloud node ----
+
+# start_node [OPTIONS…]: a node on a free port of this machine; sets node_pid and node_url. Its output is in $node_log.
+start_node() {
+    local scheme=ws option
+    for option in "$@"; do [ "$option" = --tls-cert ] && scheme=wss; done
+    node_log=$BATS_FILE_TMPDIR/node.$RANDOM$RANDOM
+    "$COSTEER" node --listen 127.0.0.1:0 "$@" >"$node_log" 2>&1 3>&- &
+    node_pid=$!
+    local port=
+    for _ in $(seq 600); do
+        port=$(sed -nE 's/.*[^0-9]127\.0\.0\.1:([0-9]+).*/\1/p' "$node_log" | head -n 1)
+        [ -n "$port" ] && break
+        kill -0 "$node_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    node_url=$scheme://127.0.0.1:$port
+    [ -n "$port" ] || { echo "the node did not start:"; cat "$node_log"; return 1; } >&2
+}
+
+# End a node that start_node started, and wait for it.
+stop_node() {
+    [ -n "${1:-${node_pid:-}}" ] || return 0
+    kill "${1:-$node_pid}" 2>/dev/null || true
+    wait "${1:-$node_pid}" 2>/dev/null || true
+}

@@ -99,4 +99,5 @@ def main():
     write(target, keys, tensors, alignment, data)
 
 
-main()
+if __name__ == "__main__":
+    main()

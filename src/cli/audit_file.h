@@ -1,0 +1,67 @@
+/* Reading what --audit wrote: what was sent, how much of it, and whether it holds anything that the protocol has no place for. */
+#ifndef CS_CLI_AUDIT_FILE_H
+#define CS_CLI_AUDIT_FILE_H
+
+#include "util/buffer.h"
+
+#include <stdint.h>
+
+/** Kinds of messages that a device sends. */
+enum {
+    CS_AUDIT_CONNECT, /**< the handshake that begins a connection */
+    CS_AUDIT_OPEN,
+    CS_AUDIT_COMMIT,
+    CS_AUDIT_CORRECT,
+    CS_AUDIT_DRAFT,
+    CS_AUDIT_DEEPEN,
+    CS_AUDIT_CLOSE,
+    CS_AUDIT_ERROR,
+    CS_AUDIT_PING,
+    CS_AUDIT_KINDS
+};
+
+/** Where a text stood. */
+enum {
+    CS_AUDIT_REQUEST,   /**< query and system message, and the other texts of connecting and opening */
+    CS_AUDIT_EMITTED,   /**< part of the answer: corrections, drafts that were accepted */
+    CS_AUDIT_WITHDRAWN, /**< drafts that a correction replaced */
+    CS_AUDIT_UNSETTLED, /**< drafts that were neither accepted nor replaced when the answer ended, or was opened again */
+    CS_AUDIT_PLACES
+};
+
+typedef struct cs_audit_kind {
+    int64_t n;
+    int64_t n_bytes;
+} cs_audit_kind;
+
+/** What an audit file holds; all-zero before cs_audit_file_read(). */
+typedef struct cs_audit_file {
+    cs_audit_kind kinds[CS_AUDIT_KINDS];
+    int64_t n_messages; /**< WebSocket messages; one may hold several of the kinds */
+    int64_t n_bytes;    /**< of them, their headers included */
+    int64_t n_answers;
+    int64_t n_reopened; /**< taken up again after a lost connection */
+    int64_t n_prompt_tokens;
+    int64_t n_tokens; /**< of answers, that were told: corrections and drafts */
+    int64_t n_drafts; /**< tokens */
+    int64_t n_withdrawn;
+    int64_t n_unsettled;
+    cs_buffer texts[CS_AUDIT_PLACES]; /**< parts that do not follow each other have a NUL between them */
+} cs_audit_file;
+
+/** "open", "commit", …, as in the file. */
+const char *cs_audit_kind_name(int kind);
+
+/** "request", "emitted", "withdrawn" or "unsettled". */
+const char *cs_audit_place_name(int place);
+
+/**
+ * Read and check a file.
+ *
+ * @param[out] out  dispose of it in every case
+ * @return an exit code; the message gives file and line and shows nothing of the texts
+ */
+int cs_audit_file_read(const char *path, cs_audit_file *out);
+void cs_audit_file_dispose(cs_audit_file *audit);
+
+#endif

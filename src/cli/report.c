@@ -1,0 +1,68 @@
+/*
+ * What an answer has cost on the way to the cloud and back. The numbers are the session's; nothing is counted here. A URL is
+ * shown without what may stand behind a '?', where some put a secret.
+ */
+#include "cli/report.h"
+
+#include "cli/json.h"
+#include "cli/message.h"
+
+#include <stdio.h>
+#include <string.h>
+
+json_t *cs_report_cloud(const cs_setup *setup, const cs_cli_answer *answer)
+{
+    const cs_settings *s = &setup->settings;
+    if (s->cloud == NULL) {
+        return json_null();
+    }
+    const costeer_cloud_stats *c = &answer->report.cloud;
+    const char *name = cs_remote_name(&setup->remote);
+    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "url",
+                     cs_json_text(s->cloud, strcspn(s->cloud, "?#")), "mode", s->cloud_mode, "round_trip_us",
+                     (json_int_t)c->round_trip_us, "bytes_up", (json_int_t)c->bytes_up, "bytes_down", (json_int_t)c->bytes_down,
+                     "tokens_sent", (int)c->n_tokens_sent, "drafts_sent", (int)c->n_drafts_sent, "withdrawn", (int)c->n_withdrawn,
+                     "corrections", (int)c->n_corrections, "deepenings", (int)c->n_deepenings, "reconnects", (int)c->n_reconnects,
+                     "steps", (int)c->n_steps, "wasted_steps", (int)c->n_wasted_steps, "llm", cs_json_text(name, strlen(name)));
+}
+
+int32_t cs_report_local_from(const cs_cli_answer *answer)
+{
+    return answer->report.n_local > 0 ? answer->report.n_tokens - answer->report.n_local : -1;
+}
+
+int cs_report_set_local(json_t *object, const cs_cli_answer *answer)
+{
+    const costeer_report *r = &answer->report;
+    bool is_local = r->n_local > 0;
+    int failed = json_object_set_new(object, "n_local", json_integer(r->n_local));
+    failed |= json_object_set_new(object, "local_from", is_local ? json_integer(cs_report_local_from(answer)) : json_null());
+    failed |= json_object_set_new(object, "cloud_error",
+                                  is_local ? cs_json_text(r->cloud_error.message, strlen(r->cloud_error.message)) : json_null());
+    return failed != 0 ? -1 : 0;
+}
+
+void cs_report_tell_local(const cs_setup *setup, const cs_cli_answer *answer)
+{
+    if (answer->report.n_local > 0 && !setup->settings.quiet) {
+        cs_fail(CS_EXIT_OK, "the cloud failed at token %d (%s); the rest is the small model's alone",
+                (int)cs_report_local_from(answer), answer->report.cloud_error.message);
+    }
+}
+
+const char *cs_report_cloud_summary(const cs_setup *setup, const cs_cli_answer *answer, char *buffer, size_t size)
+{
+    const costeer_cloud_stats *c = &answer->report.cloud;
+    int n_tokens = answer->report.n_tokens > 0 ? (int)answer->report.n_tokens : 1;
+    buffer[0] = '\0';
+    if (setup->settings.cloud == NULL) {
+        return buffer;
+    }
+    int n = snprintf(buffer, size, "; cloud: %d corrected, %.1f bytes a token up, %.0f down", (int)c->n_corrections,
+                     (double)c->bytes_up / n_tokens, (double)c->bytes_down / n_tokens);
+    if (c->n_drafts_sent > 0 && n > 0 && (size_t)n < size) {
+        snprintf(buffer + n, size - (size_t)n, "; %d of %d tokens sent were withdrawn", (int)c->n_withdrawn,
+                 (int)c->n_tokens_sent);
+    }
+    return buffer;
+}

@@ -1,0 +1,22 @@
+/* What generate and compare tell about the cloud of an answer: in JSON, in the summary, and when it failed on the way. */
+#ifndef CS_CLI_REPORT_H
+#define CS_CLI_REPORT_H
+
+#include "cli/setup.h"
+
+/** The object "cloud", JSON null without --cloud. NULL when memory is out. */
+json_t *cs_report_cloud(const cs_setup *setup, const cs_cli_answer *answer);
+
+/** Set "n_local", "local_from" and "cloud_error". Returns 0, or −1 when memory is out. */
+int cs_report_set_local(json_t *object, const cs_cli_answer *answer);
+
+/** The answer's position from which on the SLM was alone; −1: it never was. */
+int32_t cs_report_local_from(const cs_cli_answer *answer);
+
+/** Say on standard error that an answer was finished without the cloud, when it was. */
+void cs_report_tell_local(const cs_setup *setup, const cs_cli_answer *answer);
+
+/** Write the summary's part about the cloud: "; cloud: …", or "" without --cloud. Returns buffer. */
+const char *cs_report_cloud_summary(const cs_setup *setup, const cs_cli_answer *answer, char *buffer, size_t size);
+
+#endif

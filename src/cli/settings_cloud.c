@@ -1,0 +1,208 @@
+/*
+ * The options that put the cloud on another machine, and how they go together. An option that would do nothing is refused rather
+ * than ignored: who asks for a window of 8 in lockstep expects something that will not happen.
+ */
+#include "cli/message.h"
+#include "cli/settings.h"
+
+#include <string.h>
+
+#define FIELD(field) .offset = offsetof(cs_settings, field)
+
+/* Entries of the base over a network: the steered token is among them at 98 to 99 % of the positions, in under 450 bytes. */
+#define BASE_TOP_K_REMOTE 64
+
+static const cs_option cloud_options[] = {
+    {.name = "cloud",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "URL",
+     FIELD(cloud),
+     .help = "Ask the LLM of a cloud node (see costeer node) at ws://HOST:PORT or wss://HOST:PORT instead of loading one. The "
+             "query, the answer and how much of the LLM was looked at are all that is sent"},
+    {.name = "cloud-ca",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(cloud_ca),
+     .help = "PEM certificates to trust instead of the system's, for wss://"},
+    {.name = "cloud-token-file",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(cloud_token_file),
+     .help = "File whose first line is the token that the node wants to see"},
+    {.name = "cloud-mode",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "MODE",
+     .choices = "lockstep|streamed|drafted",
+     .default_value = "streamed",
+     FIELD(cloud_mode),
+     .help = "lockstep: a round trip per token; streamed: the node runs ahead on its own choice, a round trip per correction; "
+             "drafted: the SLM drafts, a round trip per draft. The answer is the same"},
+    {.name = "window",
+     .kind = CS_OPTION_INT,
+     .value_name = "W",
+     .range = {.min = 1, .max = COSTEER_WIRE_WINDOW_MAX},
+     .default_value = "32",
+     FIELD(window),
+     .help = "Tokens that the node may run ahead (streamed); lowered to what it grants"},
+    {.name = "draft",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "HOW",
+     .choices = "public|private",
+     .default_value = "public",
+     FIELD(draft),
+     .help = "public: drafts come from the SLM without context and tell nothing; private: from the SLM with the contexts, also "
+             "with the corrections of a streamed answer: fewer round trips, but the cloud also sees those that are withdrawn"},
+    {.name = "draft-confidence",
+     .kind = CS_OPTION_REAL,
+     .value_name = "X",
+     .range = {.min = 0, .max = 1, .min_open = true},
+     .default_value = "0.99",
+     FIELD(draft_confidence),
+     .help = "Least probability of a token that is drafted privately"},
+    {.name = "draft-length",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = COSTEER_WIRE_DRAFTS_MAX},
+     .default_value = "4",
+     FIELD(draft_length),
+     .help = "Longest draft, in tokens"},
+    {.name = "half-precision",
+     .kind = CS_OPTION_FLAG,
+     FIELD(half_precision),
+     .help = "Let the node send 16-bit values where they prove the choice all the same"},
+    {.name = "timeout-ms",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 86400000},
+     .default_value = "30000",
+     FIELD(timeout_ms),
+     .help = "Longest wait for the node, connecting again included"},
+    {.name = "on-cloud-failure",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "WHAT",
+     .choices = "stop|local",
+     .default_value = "stop",
+     FIELD(on_cloud_failure),
+     .help = "When the node fails for longer than that: stop with exit code 6, or let the SLM finish the answer alone, which is "
+             "told"},
+    {.name = "audit",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(audit),
+     .help = "Write a JSON line per message sent to the node to FILE, also when the answer fails; see costeer audit. It holds "
+             "the query and the answer, so only you may read it (mode 0600)"},
+};
+
+const cs_option_group cs_group_cloud = CS_OPTION_GROUP("Cloud", cloud_options);
+
+/* ---- what follows from them -------------------------------------------------------------------------------------- */
+
+costeer_cloud_mode cs_settings_mode(const cs_settings *settings)
+{
+    if (strcmp(settings->cloud_mode, "lockstep") == 0) {
+        return COSTEER_MODE_LOCKSTEP;
+    }
+    return strcmp(settings->cloud_mode, "drafted") == 0 ? COSTEER_MODE_DRAFTED : COSTEER_MODE_STREAMED;
+}
+
+bool cs_settings_drafts_privately(const cs_settings *settings)
+{
+    return settings->cloud != NULL && strcmp(settings->draft, "private") == 0;
+}
+
+int32_t cs_settings_n_drafts(const cs_settings *settings)
+{
+    if (settings->cloud == NULL) {
+        return 0;
+    }
+    bool drafts = cs_settings_mode(settings) == COSTEER_MODE_DRAFTED || cs_settings_drafts_privately(settings);
+    return drafts ? settings->draft_length : 0;
+}
+
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
+
+/* Options without --cloud, and options of the model that is then elsewhere. */
+static int check_presence(const cs_settings *s, const cs_arguments *arguments)
+{
+    static const char *const local[] = {"llm", "threads-llm", "gpu-layers-llm"};
+    for (size_t i = 0; i < cs_group_cloud.n_options && s->cloud == NULL; i++) {
+        if (cs_arguments_have(arguments, cs_group_cloud.options[i].name)) {
+            return cs_fail(CS_EXIT_USAGE, "--%s: needs --cloud, the node it is about", cs_group_cloud.options[i].name);
+        }
+    }
+    for (size_t i = 0; i < sizeof local / sizeof local[0] && s->cloud != NULL; i++) {
+        if (cs_arguments_have(arguments, local[i])) {
+            return cs_fail(CS_EXIT_USAGE, "--%s and --cloud exclude each other: the node has the LLM", local[i]);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+/* The URL may hold a secret that was put there by mistake, so it is not repeated. */
+static int check_url(const cs_settings *s)
+{
+    bool is_secure = strncmp(s->cloud, "wss://", 6) == 0;
+    if (!is_secure && strncmp(s->cloud, "ws://", 5) != 0) {
+        return cs_fail(CS_EXIT_USAGE, "--cloud: needs a URL like wss://HOST:PORT, or ws://HOST:PORT on this machine");
+    }
+    const char *host = s->cloud + (is_secure ? 6 : 5);
+    if (memchr(host, '@', strcspn(host, "/")) != NULL) {
+        return cs_fail(CS_EXIT_USAGE, "--cloud: the URL holds credentials, which others can see; use --cloud-token-file");
+    }
+    if (s->cloud_ca != NULL && !is_secure) {
+        return cs_fail(CS_EXIT_USAGE, "--cloud-ca: needs a wss:// URL; ws:// has no certificates");
+    }
+    return CS_EXIT_OK;
+}
+
+static int check_mode(const cs_settings *s, const cs_arguments *arguments)
+{
+    costeer_cloud_mode mode = cs_settings_mode(s);
+    if (cs_arguments_have(arguments, "window") && mode != COSTEER_MODE_STREAMED) {
+        return cs_fail(CS_EXIT_USAGE, "--window: only --cloud-mode streamed has one");
+    }
+    if (mode == COSTEER_MODE_LOCKSTEP && cs_settings_drafts_privately(s)) {
+        return cs_fail(CS_EXIT_USAGE, "--draft private: --cloud-mode lockstep takes no drafts");
+    }
+    if (cs_arguments_have(arguments, "draft-confidence") && !cs_settings_drafts_privately(s)) {
+        return cs_fail(CS_EXIT_USAGE, "--draft-confidence: needs --draft private");
+    }
+    if (cs_arguments_have(arguments, "draft-length") && cs_settings_n_drafts(s) == 0) {
+        return cs_fail(CS_EXIT_USAGE, "--draft-length: needs --cloud-mode drafted or --draft private");
+    }
+    return CS_EXIT_OK;
+}
+
+/* What only the SLM can do: it is not loaded without a context. */
+static int check_slm(const cs_settings *s)
+{
+    if (s->contexts.n > 0) {
+        return CS_EXIT_OK;
+    }
+    if (cs_settings_n_drafts(s) > 0) {
+        return cs_fail(CS_EXIT_USAGE, "--cloud-mode drafted and --draft private: need a --context; without one no SLM drafts");
+    }
+    if (strcmp(s->on_cloud_failure, "local") == 0) {
+        return cs_fail(CS_EXIT_USAGE, "--on-cloud-failure local: needs a --context; without one there is no SLM to go on");
+    }
+    return CS_EXIT_OK;
+}
+
+int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments)
+{
+    int exit_code = check_presence(settings, arguments);
+    if (exit_code != CS_EXIT_OK || settings->cloud == NULL) {
+        return exit_code;
+    }
+    if (!cs_arguments_have(arguments, "base-top-k")) {
+        settings->base_top_k = BASE_TOP_K_REMOTE;
+    }
+    if (settings->half_precision && settings->base_top_k == 0) {
+        return cs_fail(CS_EXIT_USAGE, "--half-precision: needs a --base-top-k above 0; all of the LLM always comes exact");
+    }
+    exit_code = check_url(settings);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = check_mode(settings, arguments);
+    }
+    return exit_code == CS_EXIT_OK ? check_slm(settings) : exit_code;
+}

@@ -1,0 +1,36 @@
+/*
+ * The audit line: what a message to a cloud node holds, one JSON object per frame, for a person or `costeer audit` to check.
+ *
+ * Every line has kind (the frame's name, or "connect"), position (null where the frame has none), tokens (ids, in the order
+ * sent), text (what they spell; of chat messages, their texts) and bytes (of the frame); the first frame of a message also has
+ * message_bytes, WebSocket header included. Then the protocol's fields of that kind: accepted, epoch, half, max_tokens, mode,
+ * nonce, reply, roles, top_k, window. Keys are sorted.
+ */
+#ifndef CS_CLOUD_AUDIT_H
+#define CS_CLOUD_AUDIT_H
+
+#include "cloud/native_url.h"
+
+#include <costeer/cloud.h>
+
+/** Where lines go; `write` NULL: nowhere. */
+typedef struct cs_audit {
+    costeer_audit_fn write;
+    void *user;
+    const costeer_model *model; /**< for the spelling of tokens */
+} cs_audit;
+
+/**
+ * Write the line of a frame that is about to be sent.
+ *
+ * @param n_bytes        of the frame
+ * @param message_bytes  of the whole message, for its first frame; else 0
+ * @return COSTEER_OK; COSTEER_EABORTED: the callback refused; COSTEER_ENOMEM
+ */
+costeer_err cs_audit_frame(const cs_audit *audit, const costeer_frame *frame, size_t n_bytes, size_t message_bytes,
+                           costeer_error *err);
+
+/** Write the line of a WebSocket handshake: the URL, and whether a bearer token is shown, never which. */
+costeer_err cs_audit_connect(const cs_audit *audit, const cs_native_url *url, bool has_token, costeer_error *err);
+
+#endif

@@ -1,0 +1,140 @@
+# costeer audit on files made by hand: counting, damage, and the search for a context.
+load helpers/common
+
+setup() {
+    file=$BATS_TEST_TMPDIR/sent.jsonl
+    context=$BATS_TEST_TMPDIR/context.txt
+    out=$BATS_TEST_TMPDIR/out
+    printf 'My dog Rufus likes\n  the park in Gothenburg. Call 0701-234567-890-ABC.\n' >"$context"
+}
+
+connect='{"bytes":0,"host":"127.0.0.1","kind":"connect","path":"/","port":8790,"position":null,"subprotocol":"costeer.v1","text":"","tls":false,"token_shown":true,"tokens":[]}'
+
+# open TEXT [ACCEPTED]: an open line with chat messages.
+open() { printf '{"accepted":[%s],"bytes":60,"half":false,"kind":"open","max_tokens":64,"message_bytes":66,"mode":"drafted","position":0,"roles":["user"],"text":"%s","tokens":[],"top_k":64,"window":0}\n' "${2:-}" "$1"; }
+# tokens KIND POSITION TEXT IDS…
+correct() { printf '{"bytes":9,"epoch":1,"kind":"correct","message_bytes":15,"position":%s,"text":"%s","tokens":[%s]}\n' "$1" "$2" "$3"; }
+draft() { printf '{"bytes":12,"kind":"draft","position":%s,"text":"%s","tokens":[%s]}\n' "$1" "$2" "$3"; }
+commit() { printf '{"bytes":5,"kind":"commit","message_bytes":11,"position":%s,"text":"","tokens":[]}\n' "$1"; }
+deepen() { printf '{"bytes":13,"epoch":1,"kind":"deepen","message_bytes":19,"position":%s,"text":"","tokens":[],"top_k":512}\n' "$1"; }
+close() { printf '{"bytes":13,"kind":"close","message_bytes":19,"position":null,"text":"","tokens":[]}\n'; }
+
+# audited CODE: the report of the file, with the context, is in $out.
+audited() {
+    run --separate-stderr costeer audit "$file" --context "$context" --json
+    [ "$status" -eq "$1" ] || { echo "exit code $status: $stderr" >&2; return 1; }
+    printf '%s\n' "$output" >"$out"
+}
+
+@test "messages, bytes, tokens, drafts, corrections and deepenings are added up" {
+    { echo "$connect"; open "Hello"; correct 0 Hi 7; draft 1 ", there" 8,9; commit 2; draft 3 " you two" 4,5; correct 4 " three" 6; deepen 5; close; } >"$file"
+    costeer audit "$file" --json >"$out"
+    json "$out" 'd["messages"] == 6 and d["bytes"] == 66 + 15 + 11 + 15 + 19 + 19 and d["answers"] == 1 and d["reopened"] == 0'
+    json "$out" 'd["tokens_sent"] == 6 and d["drafts_sent"] == 4 and d["withdrawn"] == 1 and d["unsettled"] == 0'
+    json "$out" 'd["corrections"] == 2 and d["deepenings"] == 1 and d["kinds"]["draft"] == {"n": 2, "bytes": 24} and d["kinds"]["ping"]["n"] == 0'
+    json "$out" '"violations" not in d'
+    run --separate-stderr costeer audit "$file"
+    succeeded
+    [[ $output == *"6 told, of them 4 as drafts, 1 withdrawn"* && $output == *"all known"* ]]
+}
+
+@test "what is in the answer is listed, and no violation" {
+    { open "Hello"; correct 0 "My dog" 7; correct 1 " Rufus" 8; draft 2 " is old" 9,10; commit 3; correct 9 "likes the park" 11; close; } >"$file"
+    audited 0
+    json "$out" '[(x["place"], x["text"]) for x in d["context_runs"]] == [("emitted", "My dog Rufus"), ("emitted", "likes the park")]'
+    json "$out" 'd["violations"] == 0'
+}
+
+@test "parts of the answer that do not follow each other make no run" {
+    { open "Hello"; correct 0 "My dog" 7; correct 5 " Rufus" 8; close; } >"$file"
+    audited 0
+    json "$out" 'd["context_runs"] == []'
+}
+
+@test "a run in the query is a violation: three words whatever stands between, or 16 bytes; case and shorter runs do not count" {
+    for text in "I asked: My dog, Rufus!" "xx0701-234567-890-yy" 'likes\n\tthe park' "the park in"; do
+        { open "$text"; close; } >"$file"
+        audited 3
+        json "$out" 'd["violations"] == 1 and d["context_runs"][0]["place"] == "request"'
+    done
+    for text in "my dog Rufus" "My dog" "0701-234567-89" "Rufus dog My" ""; do
+        { open "$text"; close; } >"$file"
+        audited 0
+        json "$out" 'd["context_runs"] == []'
+    done
+    { open "My dog Rufus"; close; } >"$file"
+    run --separate-stderr costeer audit "$file" --context "$context"
+    failed_with 3 '1 run of the context stands outside the answer'
+    [[ $stderr != *Rufus* && $output == *"request    My dog Rufus"* ]]
+}
+
+@test "a role or a path can hide nothing" {
+    { echo "${connect/'"path":"/"'/'"path":"/My dog Rufus"'}"; open "Hello"; close; } >"$file"
+    audited 3
+    open Hello | sed 's/"roles":\["user"\]/"roles":["My dog Rufus"]/' >"$file"
+    audited 3
+}
+
+@test "a withdrawn draft is a violation, unless the answer says the same" {
+    { open "Hello"; draft 0 "My dog Rufus" 7,8,9; correct 0 "The cat" 3; close; } >"$file"
+    audited 3
+    json "$out" 'd["withdrawn"] == 3 and d["context_runs"] == [{"place": "withdrawn", "text": "My dog Rufus", "violation": True}]'
+    { open "Hello"; draft 0 "My dog Rufus" 7,8,9; correct 0 "So: My dog Rufus" 3; close; } >"$file"
+    audited 0
+    { open "Hello"; draft 0 "My dog Rufus" 7,8,9; close; } >"$file"
+    audited 3
+    json "$out" 'd["unsettled"] == 3'
+}
+
+@test "an answer that is taken up again brings its accepted text back, not a violation" {
+    { open "Hello"; correct 0 "My dog Rufus" 7; echo "$connect"; open "HelloMy dog Rufus likes" 7,8; close; } >"$file"
+    audited 0
+    json "$out" 'd["reopened"] == 1 and d["answers"] == 1 and {x["place"] for x in d["context_runs"]} == {"emitted"}'
+}
+
+@test "a damaged line is named, and nothing of it is shown" {
+    { open "Hello"; correct 0 canary 7; } >"$file"
+    head -c -20 "$file" >"$file.cut"
+    run --separate-stderr costeer audit "$file.cut"
+    failed_with 3 'sent\.jsonl\.cut:2: is cut off'
+    check() {
+        { open "Hello"; correct 0 canary 7 | sed "$1"; close; } >"$file"
+        run --separate-stderr costeer audit "$file"
+        failed_with 3 "sent\.jsonl:2: $2"
+        [[ $stderr != *canary* ]]
+    }
+    check 's/}$//' 'is no JSON object'
+    check 's/.*/canary/' 'is no JSON object'
+    check 's/.*/[]/' 'is no JSON object'
+    check 's/"kind":"correct"/"kind":"upload"/' 'no message that a device sends is of the kind upload'
+    check 's/"kind":"correct"/"kind":"canary words"/' 'no message'
+    check 's/"epoch":1/"epoch":1,"context":"canary"/' 'holds a field that the protocol does not have: context'
+    check 's/"epoch":1/"epoch":1,"canary words":1/' 'holds a field that the protocol does not have'
+    check 's/"epoch":1/"epoch":"canary"/' 'holds a value of a wrong type: epoch'
+    check 's/"tokens":\[7\]/"tokens":["canary"]/' 'holds a value of a wrong type: tokens'
+    check 's/"tokens":\[7\]/"tokens":[-7]/' 'holds a value of a wrong type: tokens'
+    check 's/"epoch":1,//' 'lacks the field epoch'
+    check 's/"epoch":1/"epoch":1,"epoch":2/' 'is no JSON object'
+    check 's/"kind":"correct"/"kind":"deepen","top_k":3/' 'holds tokens or text, which this kind has not: deepen'
+}
+
+@test "files: missing, empty, none, two" {
+    run --separate-stderr costeer audit "$file"
+    failed_with 3 'cannot be read'
+    : >"$file"
+    costeer audit "$file" --json >"$out"
+    json "$out" 'd["messages"] == 0 and d["answers"] == 0'
+    run --separate-stderr costeer audit
+    failed_with 2 'takes one file'
+    run --separate-stderr costeer audit "$file" "$file"
+    failed_with 2 'takes one file'
+    run --separate-stderr costeer audit "$file" --context "$file"
+    failed_with 3 'the context is empty'
+}
+
+@test "a long context of one repeated line, and a long query of it, are searched at once" {
+    python3 -c 'print("a b c d e f g h, the same again and again. " * 20000)' >"$context"
+    { open "$(head -c 100000 "$context")"; close; } >"$file"
+    audited 3
+    json "$out" 'd["violations"] == 1'
+}
