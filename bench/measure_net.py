@@ -72,7 +72,7 @@ class Bench:
     def grid(self):
         quick = self.options.quick
         common = ("net", "--prompts-file", self.options.prompts, "--prompts", 1 if quick else self.options.grid_prompts,
-                  "--n-tokens", 12 if quick else 48)
+                  "--n-tokens", 12 if quick else 44)
         grid = self.costeer(*common, "--repeat", 1 if quick else self.options.rounds, "--step-ms", "0,5" if quick else "0,30",
                             "--round-trip-ms", "0,10" if quick else "0,20,50,100")
         self.figures["grid"] = grid
@@ -133,12 +133,26 @@ class Bench:
             self.figures[f"steps, {name}"] = result
             costs = ", ".join(f"{s['positions']}: {s['ratio']:.2f}" for s in result["steps"])
             self.row(f"a step of several positions, in steps of one ({name}, {result['steps'][0]['step_us'] / 1e3:.2f} ms)", costs)
+            self.project_drafted(name, result["steps"])
+
+    def project_drafted(self, name, steps):
+        """The grid's floor makes a step of any size cost S. With what a draft's step really costs, at R = 0, drafted would be:"""
+        grid = self.figures.get("grid")
+        cells = [c for c in grid["cells"] if c["step_ms"] > 0 and c["round_trip_ms"] == 0] if grid else []
+        if not cells:
+            return
+        drafted = next(m for m in cells[-1]["modes"] if m["mode"] == "drafted")
+        cost = next((s["ratio"] for s in steps if s["positions"] == grid["draft_length"] + 1), None)
+        if cost:
+            rounds = 1 - drafted["predicted_from"]["drafts_kept"]
+            self.row(f"… drafted of plain at R = 0 with that cost ({rounds:.2f} steps of {grid['draft_length'] + 1} positions a token)",
+                     f"{1 / (rounds * cost):.2f}")
 
     # ---- sessions ----
 
     def sessions(self):
         n = 4 if self.options.quick else 16
-        each = 2 if self.options.quick else 10
+        each = 2 if self.options.quick else 8
         ours, theirs, prompts = [], {}, None
         for i in range(1 if self.options.quick else self.options.rounds):
             self.say(f"{n} sessions: round {i + 1}")

@@ -1,6 +1,7 @@
 /*
- * Many devices at once: a thread each, with a connection and an SLM of its own. All are connected before the clock starts. What
- * is compared is the node's total rate, so nobody waits for anybody: each device gives its answers one after the other.
+ * Many devices at once: a thread each, with a connection and an SLM of its own. All are connected and have given an answer before
+ * the clock starts. What is compared is the node's total rate, so nobody waits for anybody: each device gives its answers one
+ * after the other.
  */
 #include "net_bench.h"
 
@@ -15,6 +16,7 @@
 typedef struct line {
     const cs_net_setup *setup;
     size_t first; /* prompt to begin with */
+    size_t n_answers;
     cs_net_device device;
     cs_net_figures figures;
     pthread_t thread;
@@ -27,7 +29,7 @@ static void *answer_all(void *user)
 {
     line *self = user;
     const cs_net_prompts *prompts = self->setup->prompts;
-    for (size_t i = 0; i < prompts->n && self->code == COSTEER_OK; i++) {
+    for (size_t i = 0; i < self->n_answers && self->code == COSTEER_OK; i++) {
         const cs_net_prompt *prompt = &prompts->items[(self->first + i) % prompts->n];
         self->code = cs_net_answer(&self->device, prompt, &self->figures, NULL, &self->error);
     }
@@ -46,15 +48,18 @@ static costeer_err connect_all(const cs_net_bench_params *params, const cs_net_m
     return code;
 }
 
-static costeer_err run_all(line *lines, int32_t n, costeer_error *err)
+static costeer_err run_all(line *lines, int32_t n, size_t n_answers, costeer_error *err)
 {
     costeer_err code = COSTEER_OK;
     for (int32_t i = 0; i < n && code == COSTEER_OK; i++) {
+        lines[i].n_answers = n_answers;
+        lines[i].figures = (cs_net_figures){.n_tokens = 0};
         lines[i].is_running = pthread_create(&lines[i].thread, NULL, answer_all, &lines[i]) == 0;
         code = lines[i].is_running ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "bench", "no more threads than %d", (int)i);
     }
     for (int32_t i = 0; i < n && lines[i].is_running; i++) {
         (void)pthread_join(lines[i].thread, NULL);
+        lines[i].is_running = false;
         if (code == COSTEER_OK && lines[i].code != COSTEER_OK) {
             code = lines[i].code;
             *err = lines[i].error;
@@ -72,8 +77,9 @@ static costeer_err measure(const cs_net_bench_params *params, const cs_net_mode 
     }
     *out = (cs_net_sessions_result){.mode = mode};
     costeer_err code = connect_all(params, mode, port, lines, err);
+    code = code == COSTEER_OK ? run_all(lines, params->n_sessions, 1, err) : code; /* warms up */
     const int64_t start = cs_clock_us();
-    code = code == COSTEER_OK ? run_all(lines, params->n_sessions, err) : code;
+    code = code == COSTEER_OK ? run_all(lines, params->n_sessions, params->setup.prompts->n, err) : code;
     out->wall_us = cs_clock_us() - start;
     for (int32_t i = 0; i < params->n_sessions; i++) {
         cs_net_figures_add(&out->figures, &lines[i].figures);

@@ -153,7 +153,7 @@ typedef struct costeer_native_params {
 } costeer_native_params;
 
 #define COSTEER_NATIVE_DEFAULTS \
-    ((costeer_native_params){.mode = COSTEER_MODE_STREAMED, .window = 32, .n_drafts = 4, .timeout_ms = 30000})
+    ((costeer_native_params){.mode = COSTEER_MODE_STREAMED, .window = 32, .n_drafts = 8, .timeout_ms = 30000})
 
 /**
  * Create a cloud that is a node on the network (costeer/node.h), and connect.

@@ -25,11 +25,10 @@ typedef struct costeer_delta_source costeer_delta_source;
 typedef struct costeer_draft_params {
     int32_t n_max; /**< 1 … COSTEER_WIRE_DRAFTS_MAX */
     /** False: the SLM without context goes on with its own choice, a function of public data. True: the SLM with the contexts
-     * does (amateur + sum weight·(expert − amateur), whose weights leave the strength out), while the probability of its choice
-     * is at least `confidence`. What of it is withdrawn was seen by the cloud. */
+     * does (amateur + sum weight·(expert − amateur)); what of that is withdrawn was seen by the cloud. */
     bool is_private;
-    double confidence;
-    const double *context_weights; /**< [n_deltas] */
+    double confidence; /**< (0, 1] what a choice's probability must be at least; the draft ends before one that is less sure */
+    const double *weights; /**< private: [n_deltas] strength times the context's own weight */
 } costeer_draft_params;
 
 typedef struct costeer_delta_source_ops {

@@ -63,7 +63,7 @@ static const cs_option cloud_options[] = {
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 1, .max = COSTEER_WIRE_DRAFTS_MAX},
-     .default_value = "4",
+     .default_value = "8",
      FIELD(draft_length),
      .help = "Longest draft, in tokens"},
     {.name = "half-precision",

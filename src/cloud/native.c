@@ -113,6 +113,7 @@ static costeer_err open_now(cs_native *self, const costeer_cloud_request *reques
         return code;
     }
     reset_stats(self);
+    self->inbox.first = self->inbox.next = 0; /* what came of the answer before is none of this one */
     cs_native_settle(self);
     self->retry_at_us = 0;
     self->timed_out = false;

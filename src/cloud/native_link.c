@@ -242,7 +242,15 @@ static struct lws_context *create_context(const struct lws_context_creation_info
     (void)pthread_mutex_lock(&mutex);
     struct sigaction before;
     const bool known = sigaction(SIGPIPE, NULL, &before) == 0;
-    struct lws_context *context = lws_create_context(info);
+    /* Each initialisation of TLS gives libwebsockets 4.1 another index under which it finds a connection from its SSL object, and
+     * handshakes that are under way, of other links too, then fail to find theirs: once is enough for the process. */
+    static bool has_tls;
+    struct lws_context_creation_info once = *info;
+    if (has_tls) {
+        once.options &= ~(uint64_t)LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    }
+    struct lws_context *context = lws_create_context(&once);
+    has_tls = has_tls || (context != NULL && (info->options & LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) != 0);
     if (known) {
         (void)sigaction(SIGPIPE, &before, NULL);
     }

@@ -20,12 +20,20 @@
 /* More answer tokens than any context window holds are a mistake. */
 #define MAX_TOKENS_MAX (1 << 24)
 
+/*
+ * What the SLM without context is less sure of than this is not worth a distribution. Measured on the built-in pair, 12 prompts,
+ * 4 drafts at most: without a limit 1.55 drafts a token are sent and 0.58 accepted, with this one 0.68 and 0.56, and a third less
+ * comes down.
+ */
+#define PUBLIC_DRAFT_CONFIDENCE 0.5
+
 struct costeer_session {
     costeer_cloud *cloud;
     costeer_delta_source *source; /* NULL: the cloud alone */
     costeer_vocab vocab;
     costeer_session_params params;
     double context_weights[COSTEER_DELTAS_MAX];
+    double draft_weights[COSTEER_DELTAS_MAX]; /* the same times the strength */
     costeer_delta deltas[COSTEER_DELTAS_MAX];
     size_t n_deltas;
     cs_chooser *chooser;
@@ -122,6 +130,7 @@ static void set_deltas(costeer_session *session, costeer_delta_source *source)
     session->n_deltas = source->n_deltas;
     for (size_t i = 0; i < session->n_deltas; i++) {
         session->context_weights[i] = params->context_weights == NULL ? 1.0 : params->context_weights[i];
+        session->draft_weights[i] = params->strength * session->context_weights[i];
     }
 }
 
@@ -387,8 +396,9 @@ static costeer_err draft(costeer_session *session, const costeer_position *at, i
     }
     const costeer_draft_params params = {.n_max = n_max,
                                          .is_private = session->params.private_drafts,
-                                         .confidence = session->params.draft_confidence,
-                                         .context_weights = session->context_weights};
+                                         .confidence = session->params.private_drafts ? session->params.draft_confidence
+                                                                                      : PUBLIC_DRAFT_CONFIDENCE,
+                                         .weights = session->draft_weights};
     const int64_t start = cs_clock_us();
     const costeer_err code = source->ops->draft(source, &params, at->token, session->drafts, n, err);
     *slm_us += cs_clock_us() - start;

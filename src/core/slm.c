@@ -55,8 +55,8 @@ static void read_deltas(costeer_delta_source *self, costeer_delta *deltas, size_
 
 /* ---- drafts ------------------------------------------------------------------------------------------------------ */
 
-/* The amateur's own choice. */
-static costeer_err draft_public(costeer_slm *slm, int32_t *token, costeer_error *err)
+/* The amateur's own choice, if it is sure enough. */
+static costeer_err draft_public(costeer_slm *slm, double confidence, int32_t *token, costeer_error *err)
 {
     costeer_choice choice;
     costeer_err code = cs_lookahead_compute(slm->ahead, 1, err);
@@ -64,7 +64,12 @@ static costeer_err draft_public(costeer_slm *slm, int32_t *token, costeer_error 
         const costeer_base base = {.values = cs_lookahead_last(slm->ahead, 0), .n = slm->n_vocab};
         code = costeer_fuse_choose(&base, NULL, 0, slm->n_vocab, &choice, err);
     }
-    *token = code == COSTEER_OK ? choice.token : -1;
+    *token = -1;
+    if (code == COSTEER_OK) {
+        const float *logits = cs_lookahead_last(slm->ahead, 0);
+        const bool is_likely = choice.score - costeer_logsumexp(logits, slm->n_vocab) >= log(confidence);
+        *token = is_likely ? choice.token : -1;
+    }
     return code;
 }
 
@@ -81,9 +86,8 @@ static costeer_err draft_private(costeer_slm *slm, const costeer_draft_params *p
     }
     const costeer_base base = {.values = cs_lookahead_last(slm->ahead, 0), .n = slm->n_vocab};
     for (size_t i = 0; i < n; i++) {
-        deltas[i] = (costeer_delta){.expert = cs_lookahead_last(slm->ahead, (int32_t)i + 1),
-                                    .amateur = base.values,
-                                    .weight = params->context_weights[i]};
+        deltas[i] = (costeer_delta){
+            .expert = cs_lookahead_last(slm->ahead, (int32_t)i + 1), .amateur = base.values, .weight = params->weights[i]};
     }
     code = costeer_fuse_policy(&base, deltas, n, slm->n_vocab, slm->log_policy, &choice, err);
     if (code == COSTEER_OK && exp(slm->log_policy[choice.token]) >= params->confidence) {
@@ -102,7 +106,7 @@ static costeer_err draft(costeer_delta_source *self, const costeer_draft_params 
 {
     costeer_slm *slm = (costeer_slm *)self;
     *n = 0;
-    if (params->is_private && params->context_weights == NULL) {
+    if (params->is_private && params->weights == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "slm", "a private draft needs the weights of the contexts");
     }
     if (params->is_private != slm->has_private_draft) {
@@ -117,7 +121,7 @@ static costeer_err draft(costeer_delta_source *self, const costeer_draft_params 
     const int32_t *drafts = cs_lookahead_drafts(slm->ahead, &n_drafts);
     while (n_drafts < params->n_max && cs_lookahead_has_room(slm->ahead) && !ends(slm, drafts, n_drafts)) {
         int32_t next;
-        code = params->is_private ? draft_private(slm, params, &next, err) : draft_public(slm, &next, err);
+        code = params->is_private ? draft_private(slm, params, &next, err) : draft_public(slm, params->confidence, &next, err);
         if (code != COSTEER_OK || next < 0) {
             break;
         }

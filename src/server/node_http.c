@@ -227,7 +227,7 @@ int cs_node_on_http(struct lws *wsi, enum lws_callback_reasons reason, void *use
         return 0;
     case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
         return node->n_connections >= node->max_connections ? -1 : 0;
-    case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+    case LWS_CALLBACK_WSI_CREATE: /* before the TLS handshake: what does not finish it counts too, and is destroyed too */
         node->n_connections++;
         return 0;
     case LWS_CALLBACK_WSI_DESTROY:

@@ -58,6 +58,7 @@ typedef struct cs_connection {
     costeer_batch_answer *answer; /* OPEN; NULL when closed */
     bool is_held;                 /* between costeer_batch_hold() and _release() */
     bool half;                    /* the device welcomes 16-bit values */
+    bool takes_drafts;            /* not in lockstep */
     int32_t n_accepted;
     bool has_opened; /* at least once */
 

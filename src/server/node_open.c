@@ -76,6 +76,7 @@ static size_t outbox_bound(const costeer_node *node, const costeer_frame_open *o
 static void prepare(cs_connection *connection, const costeer_frame_open *open)
 {
     connection->half = open->half;
+    connection->takes_drafts = open->mode != COSTEER_MODE_LOCKSTEP;
     connection->n_accepted = (int32_t)open->n_accepted;
     pthread_mutex_lock(&connection->out.lock);
     connection->out.bound = outbox_bound(connection->node, open);

@@ -146,6 +146,10 @@ static void on_correct(cs_connection *connection, const costeer_frame_correct *c
 static void on_draft(cs_connection *connection, const costeer_frame_draft *draft)
 {
     costeer_error err = {.code = COSTEER_OK};
+    if (!connection->takes_drafts) {
+        cs_session_violate(connection, COSTEER_WIRE_EPROTOCOL, "draft: there are none in lockstep");
+        return;
+    }
     if (costeer_batch_draft(connection->answer, draft->position, draft->tokens, draft->n, &err) != COSTEER_OK) {
         refuse(connection, &err);
     }

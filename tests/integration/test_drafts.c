@@ -68,7 +68,7 @@ static int32_t draft(twins *t, int32_t n_max, bool is_private, double confidence
     costeer_error err = {0};
     int32_t n = -1;
     const costeer_draft_params params = {
-        .n_max = n_max, .is_private = is_private, .confidence = confidence, .context_weights = t->weights};
+        .n_max = n_max, .is_private = is_private, .confidence = confidence, .weights = t->weights};
     costeer_delta_source *source = costeer_slm_delta_source(t->drafting);
     assert_ok(source->ops->draft(source, &params, token, tokens, &n, &err), &err);
     assert_true(n >= 0 && n <= n_max);
@@ -106,6 +106,8 @@ static void assert_good_draft(const twins *t, int32_t draft, bool is_private, do
         assert_true(t->log_policy[draft] >= log(confidence) - 8.0 * (double)LOGIT_TOLERANCE);
     } else {
         assert_true(t->amateur[draft] >= t->amateur[argmax(t->amateur)] - 2.0F * LOGIT_TOLERANCE);
+        const double logprob = (double)t->amateur[draft] - costeer_logsumexp(t->amateur, n_vocab);
+        assert_true(logprob >= log(confidence) - 4.0 * (double)LOGIT_TOLERANCE);
     }
 }
 
@@ -137,10 +139,16 @@ static void test_slm__public_drafts_change_nothing_but_the_time(void **state)
 {
     (void)state;
     twins t = create_twins(N_DRAFTS);
-    assert_true(follow(&t, false, 1.0) > N_ANSWER / 3);
+    assert_true(follow(&t, false, 1e-9) > N_ANSWER / 3);
+    begin(t.plain, &t.prompts[0], &t.prompts[1]);
+    begin(t.drafting, &t.prompts[0], &t.prompts[1]);
+    assert_true(follow(&t, false, 0.5) > 0);
     begin(t.plain, &t.prompts[0], &t.prompts[1]); /* what was ahead is no part of the next answer */
     begin(t.drafting, &t.prompts[0], &t.prompts[1]);
-    assert_true(follow(&t, false, 1.0) > N_ANSWER / 3);
+    assert_true(follow(&t, false, 1e-9) > N_ANSWER / 3);
+    begin(t.plain, &t.prompts[0], &t.prompts[1]);
+    begin(t.drafting, &t.prompts[0], &t.prompts[1]);
+    assert_true(follow(&t, false, 0.5) > 0);
     free_twins(&t);
 }
 
@@ -165,9 +173,9 @@ static void test_slm__a_private_draft_is_never_handed_out_as_a_public_one(void *
     int32_t of_amateur[N_DRAFTS], with_context[N_DRAFTS], afterwards[N_DRAFTS];
     int n_different = 0;
     for (int32_t token = 300; token < 330; token++) {
-        const int32_t n = draft(&t, N_DRAFTS, false, 1.0, token, of_amateur);
+        const int32_t n = draft(&t, N_DRAFTS, false, 1e-9, token, of_amateur);
         const int32_t n_private = draft(&t, N_DRAFTS, true, 1e-9, token, with_context);
-        assert_int_equal(draft(&t, N_DRAFTS, false, 1.0, token, afterwards), n);
+        assert_int_equal(draft(&t, N_DRAFTS, false, 1e-9, token, afterwards), n);
         assert_memory_equal(of_amateur, afterwards, (size_t)n * sizeof of_amateur[0]);
         n_different += n != n_private || memcmp(of_amateur, with_context, (size_t)n * sizeof of_amateur[0]) != 0;
     }
@@ -184,9 +192,9 @@ static void test_slm__public_drafts_do_not_depend_on_the_contexts(void **state)
     for (int32_t token = 300; token < 320; token++) {
         int32_t a[N_DRAFTS], b[N_DRAFTS];
         begin(t.drafting, &t.prompts[0], &t.prompts[1]);
-        const int32_t n = draft(&t, N_DRAFTS, false, 1.0, token, a);
+        const int32_t n = draft(&t, N_DRAFTS, false, 1e-9, token, a);
         begin(t.drafting, &others[0], &others[1]);
-        assert_int_equal(draft(&t, N_DRAFTS, false, 1.0, token, b), n);
+        assert_int_equal(draft(&t, N_DRAFTS, false, 1e-9, token, b), n);
         assert_memory_equal(a, b, (size_t)n * sizeof a[0]);
     }
     for (int i = 0; i < 3; i++) {
@@ -201,16 +209,16 @@ static void test_slm__a_state_that_cannot_be_cut_is_computed_anew_and_drafts_end
     twins t = create_twins(N_DRAFTS);
     int32_t drafts[N_DRAFTS];
     step_both(&t, 300);
-    assert_true(draft(&t, N_DRAFTS, false, 1.0, 301, drafts) > 0);
+    assert_true(draft(&t, N_DRAFTS, false, 1e-9, 301, drafts) > 0);
     cannot_cut = true;
     step_both(&t, 301); /* as drafted for: nothing to cut */
     n_cuts = 0;
     step_both(&t, drafts[0] + 1);
     assert_true(n_cuts > 0);
-    assert_int_equal(draft(&t, N_DRAFTS, false, 1.0, 302, drafts), 0);
+    assert_int_equal(draft(&t, N_DRAFTS, false, 1e-9, 302, drafts), 0);
     for (int32_t token = 302; token < 310; token++) {
         step_both(&t, token);
-        assert_int_equal(draft(&t, N_DRAFTS, false, 1.0, token + 1, drafts), 0);
+        assert_int_equal(draft(&t, N_DRAFTS, false, 1e-9, token + 1, drafts), 0);
     }
     cannot_cut = false;
     free_twins(&t);
@@ -230,7 +238,7 @@ static void test_slm__a_draft_cancelled_anywhere_leaves_the_answer_where_it_was(
         atomic_store(&cancel, true);
         costeer_slm_set_cancel(t.drafting, &cancel);
         const costeer_draft_params params = {
-            .n_max = N_DRAFTS, .is_private = is_private, .confidence = 1e-9, .context_weights = t.weights};
+            .n_max = N_DRAFTS, .is_private = is_private, .confidence = 1e-9, .weights = t.weights};
         if (n > 0 && round < 4) { /* in the middle of a run */
             assert_int_equal(source->ops->draft(source, &params, token, drafts, &n, &err), COSTEER_ECANCELED);
         }

@@ -1,11 +1,6 @@
 #!/usr/bin/env python3
-"""Many at once, and those who only take up room: silent connections, slow readers, a full node, a node that is being shut down."""
-import resource
-import select
+"""Many at once: slow readers, a full node, a node that is being shut down."""
 import signal
-import socket
-import tempfile
-import time
 
 import support
 import wire
@@ -13,8 +8,6 @@ import ws
 
 V = support.N_VOCAB
 PROMPT = [300, 625, 494, 439]
-N_SILENT = 1000
-HANDSHAKE_S = 10  # docs/protocol.md, section 8
 MEMORY_KIB = 128 * 1024  # of a node, on top of what it has for a single device; sanitizers keep freed memory for a while
 
 
@@ -31,71 +24,6 @@ class CrowdTest(support.TestCase):
     def assert_bounded(self, node, before):
         self.assertLess(node.rss_kib() - before, MEMORY_KIB * (4 if support.SLOW > 1 else 1))
 
-    def silent(self, node, i):
-        """A connection that says nothing; every other one has finished its handshake. None: it was not let in."""
-        try:
-            sock = socket.create_connection(("127.0.0.1", node.port), timeout=support.PATIENCE_S)
-            if i % 2:
-                sock.sendall(ws.request_head("127.0.0.1", node.port).encode())
-            return sock
-        except OSError:
-            return None
-
-    @staticmethod
-    def wait_gone(socks, patience):
-        """How many are not closed by the other side in time."""
-        left, end = set(socks), time.monotonic() + patience
-        while left and time.monotonic() < end:
-            for sock in select.select(list(left), [], [], 0.1)[0]:
-                try:
-                    gone = not sock.recv(4096)
-                except OSError:
-                    gone = True
-                if gone:
-                    left.discard(sock)
-        return len(left)
-
-    def test_crowd__a_thousand_silent_connections(self):
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096) if hard > 0 else 4096, hard))
-        node = self.node("--bench-step-ms", 20)
-        reference = support.Reference(node.url())
-        before = node.rss_kib()
-        device = support.Device(node.url(), timeout_ms=20000)
-        support.wait_until(lambda: node.metrics()["costeer_sessions"] == 1, "the real answer is open")
-        started = time.monotonic()
-        socks = [sock for i in range(N_SILENT) if (sock := self.silent(node, i)) is not None]
-        took = time.monotonic() - started
-        self.assert_same(reference, device.wait())  # while they are there
-        self.assert_bounded(node, before)
-        patience = (HANDSHAKE_S + 8) * max(1, support.SLOW / 4) + took
-        self.assertEqual(self.wait_gone(socks, patience), 0)
-        self.assertGreater(time.monotonic() - started, HANDSHAKE_S - 1)  # some were let in and had their time
-        for sock in socks:
-            sock.close()
-        self.assert_same(reference, support.generate(node.url()))
-        self.assert_bounded(node, before)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-    def test_crowd__half_tls_handshakes_are_counted_and_closed(self):
-        """A TLS node counts what has not finished its handshake, and no more than it has counted."""
-        with tempfile.TemporaryDirectory() as folder:
-            ca, *tls = support.init_tls(folder)
-            node = self.node("--max-sessions", 8, tls=tls, ca=ca)  # 264 connections
-            n_connections = lambda: node.metrics()["costeer_connections"]
-            for _ in range(300):  # they come and go within the handshake
-                sock = socket.create_connection(("127.0.0.1", node.port))
-                sock.sendall(b"\x16\x03\x01\x02\x00\x01")
-                sock.close()
-            support.wait_until(lambda: n_connections() == 1, "only the one that asks is counted")
-            socks = [socket.create_connection(("127.0.0.1", node.port)) for _ in range(400)]
-            self.assertLessEqual(self.wait_gone(socks, 3 * support.SLOW), 264)
-            self.assertEqual(self.wait_gone(socks, (HANDSHAKE_S + 8) * max(1, support.SLOW / 4)), 0)
-            support.wait_until(lambda: n_connections() == 1, "they are gone")
-            for sock in socks:
-                sock.close()
-            self.assertEqual(support.generate(node.url(), "--cloud-ca", ca).code, 0)
-
     def test_crowd__who_says_nothing_in_an_answer_is_told_and_closed(self):
         node = self.node("--idle-timeout-ms", 1000)
         opened, _ = node.connect()
@@ -110,8 +38,8 @@ class CrowdTest(support.TestCase):
                 self.assertEqual((last["type"], last.get("code")), ("error", wire.TIMEDOUT), end)
 
     def test_crowd__slow_readers_are_bounded(self):
-        """They ask for all of every distribution and read nothing; others go on."""
-        node = self.node("--idle-timeout-ms", 4000)
+        """They ask for all of every distribution and read nothing; others go on. Each holds one of --parallel until its timeout."""
+        node = self.node("--idle-timeout-ms", 4000, "--parallel", 48)
         reference = support.Reference(node.url())
         before = node.rss_kib()
         readers = []
@@ -123,7 +51,7 @@ class CrowdTest(support.TestCase):
             self.assert_same(reference, support.generate(node.url()))
             for stream in readers:  # position 0 has been delivered, whether they have read it or not
                 try:
-                    stream.send(wire.correct(epoch, epoch - 1, 5) + wire.deepen(epoch, epoch, 0) * 0)
+                    stream.send(wire.correct(epoch, epoch - 1, 5))
                 except OSError:
                     pass
         self.assert_bounded(node, before)

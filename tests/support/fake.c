@@ -209,7 +209,7 @@ static costeer_err deltas_draft(costeer_delta_source *source, const costeer_draf
     note(self->journal, "draft(%d,%d) ", token, params->n_max);
     self->was_private = params->is_private;
     self->confidence = params->confidence;
-    memcpy(self->context_weights, params->context_weights, source->n_deltas * sizeof *self->context_weights);
+    memcpy(self->draft_weights, params->weights, source->n_deltas * sizeof *self->draft_weights);
     const int32_t first = self->position + 1;
     *n = 0;
     while (*n < params->n_max && first + *n < FAKE_POSITIONS && self->drafts[first + *n] != 0) {

@@ -52,7 +52,7 @@ typedef struct fake_deltas {
     int32_t drafts[FAKE_POSITIONS]; /* drafts[p] is drafted for position p; 0: no more */
     bool was_private;
     double confidence; /* as the last draft was asked for */
-    double context_weights[COSTEER_DELTAS_MAX];
+    double draft_weights[COSTEER_DELTAS_MAX];
 } fake_deltas;
 
 /** All logits 0, no faults. */

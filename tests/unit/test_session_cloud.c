@@ -234,7 +234,7 @@ static void test_session__private_drafts_know_weights_and_confidence_but_not_the
     assert_int_equal(run(b), COSTEER_OK);
     assert_true(b->deltas.was_private);
     assert_true(b->deltas.confidence == 0.75);
-    assert_true(b->deltas.context_weights[0] == 1.0 && b->deltas.context_weights[1] == -0.5);
+    assert_true(b->deltas.draft_weights[0] == b->params.strength && b->deltas.draft_weights[1] == -0.5 * b->params.strength);
     assert_non_null(strstr(b->journal.text, "draft(2,2) commit(0,2) step(2)")); /* nothing was drafted: a plain commit */
 }
 
