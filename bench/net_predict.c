@@ -17,10 +17,10 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-/* A window of W that is opened anew every W/4 tokens: each opening lets W/4 positions be computed, and four are on the way. */
+/* A window of W is told of every second token: W positions take a round trip and two steps. */
 static double window_us(const cs_net_rates *r)
 {
-    return r->window < 1 ? 0.0 : r->round_trip_us / r->window + r->step_us / 4.0;
+    return r->window < 1 ? 0.0 : (r->round_trip_us + 2.0 * r->step_us) / r->window;
 }
 
 double cs_net_predict_plain_us(const cs_net_rates *r)

@@ -316,7 +316,7 @@ const cs_command cs_command_bench = {
         "generate: answers of the LLM alone and steered ones in turn, without prompts and first tokens; and the most memory the "
         "process has used, beside the sizes of model files and KV caches.\n"
         "\n"
-        "batch: what 1, 2, 4, 5 and 8 positions cost in one step of the LLM; a draft of n tokens is a step of n + 1.\n"
+        "batch: what 1, 2, 4, 5, 8 and 9 positions cost in one step of the LLM; a draft of n tokens is a step of n + 1.\n"
         "\n"
         "net: a costeer node is started as a process of its own, a proxy between it and this one makes the round trips, and "
         "every mode of --cloud answers the same prompts; plain is the LLM's own text, streamed through the same node and proxy. "

@@ -24,8 +24,8 @@ int cs_bench_batch_steps(const cs_bench_settings *settings, cs_output *out)
                                           .n_threads = settings->threads_llm,
                                           .n_prompt = settings->n_prompt,
                                           .n_rounds = settings->repeat > 0 ? settings->repeat : 3,
-                                          .sizes = {1, 2, 4, 5, 8},
-                                          .n_sizes = 5,
+                                          .sizes = {1, 2, 4, 5, 8, 9},
+                                          .n_sizes = 6,
                                           .cancel = cs_interrupt_flag()};
     double step_us[CS_BENCH_BATCH_SIZES_MAX];
     costeer_error err;

@@ -73,7 +73,7 @@ static const cs_option net_options[] = {
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 1, .max = COSTEER_WIRE_DRAFTS_MAX},
-     .default_value = "4",
+     .default_value = "8",
      FIELD(draft_length),
      .help = "Longest draft, in tokens"},
     {.name = "draft-confidence",

@@ -10,6 +10,7 @@
 #include "util/error.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +19,29 @@
 /* A sparse answer remembers this many times its top_k, so that most deepenings cost nothing. */
 #define REMEMBERED_FACTOR 8
 
+/* A node runs ahead by at least so many positions, if the window has them (docs/protocol.md). */
+#define USEFUL_WINDOW_MIN 4
+
 /* A device chooses top_k and window; together they must not take more of the node's memory than this for what is remembered. */
 #define REMEMBERED_BYTES ((size_t)16 << 20)
+
+static int32_t min(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * How far to run ahead: not beyond the point that nine of ten runs of agreement end before, judged by the corrections so far
+ * (rule of succession, begun as if 1 of 8 tokens had been corrected). Over a long round trip all behind that is computed and sent
+ * in vain. Never below USEFUL_WINDOW_MIN, which devices may rely on when they acknowledge.
+ */
+static void judge_window(cs_answer *answer)
+{
+    const double rate = (answer->n_corrected + 1.0) / (answer->n_decided + 8.0);
+    const double useful = ceil(log(0.1) / log1p(-rate));
+    const int32_t most = useful < answer->window ? (int32_t)useful : answer->window;
+    answer->useful_window = most > USEFUL_WINDOW_MIN ? most : min(answer->window, USEFUL_WINDOW_MIN);
+}
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
@@ -132,6 +154,7 @@ costeer_err cs_answer_init(cs_answer *answer, const costeer_batch_request *reque
                           .drafts_end = n_accepted,
                           .first_end = INT32_MAX,
                           .next = n_accepted};
+    judge_window(answer);
     /* Delivered and not accepted are at most those from accepted to accepted + window + drafts. */
     const int64_t n_ahead = (int64_t)request->window + limits->max_drafts + 1;
     answer->n_entries = n_ahead < request->max_tokens ? (int32_t)n_ahead : request->max_tokens;
@@ -231,6 +254,7 @@ static void drop_stale_deepening(cs_answer *answer)
 
 static void accept(cs_answer *answer, int32_t n_accepted)
 {
+    answer->n_decided += n_accepted - answer->n_accepted;
     answer->n_accepted = n_accepted;
     answer->drafts_end = answer->drafts_end > n_accepted ? answer->drafts_end : n_accepted;
     drop_stale_deepening(answer);
@@ -242,6 +266,7 @@ costeer_err cs_answer_commit(cs_answer *answer, int32_t position, costeer_error 
     const costeer_err code = check_position(answer, "commit", position, err);
     if (code == COSTEER_OK) {
         accept(answer, position + 1);
+        judge_window(answer);
     }
     return code;
 }
@@ -261,7 +286,9 @@ costeer_err cs_answer_correct(cs_answer *answer, int32_t epoch, int32_t position
     forget_tokens(answer, position);
     append(answer, token);
     answer->drafts_end = position + 1;
+    answer->n_corrected++;
     accept(answer, position + 1);
+    judge_window(answer);
     return COSTEER_OK;
 }
 
@@ -338,15 +365,10 @@ void cs_answer_recompute(cs_answer *answer)
 
 /* ---- computing --------------------------------------------------------------------------------------------------- */
 
-static int32_t min(int32_t a, int32_t b)
-{
-    return a < b ? a : b;
-}
-
 int32_t cs_answer_last(const cs_answer *answer)
 {
     const int32_t n_drafts = answer->drafts_end - answer->n_accepted;
-    const int32_t last = min(answer->n_known, answer->n_accepted + answer->window + n_drafts);
+    const int32_t last = min(answer->n_known, answer->n_accepted + answer->useful_window + n_drafts);
     return min(min(last, answer->max_tokens - 1), answer->first_end);
 }
 

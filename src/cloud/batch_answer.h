@@ -45,6 +45,9 @@ typedef struct cs_answer {
     int32_t n_prompt;
     int32_t max_tokens;
     int32_t window;
+    int32_t useful_window; /* of it, what it pays to run ahead by now */
+    int32_t n_decided;     /* tokens accepted since open, */
+    int32_t n_corrected;   /* and how many of them were corrections */
     int32_t top_k;         /* 0: dense */
     int32_t n_remembered;  /* entries of each position; 0: none, or all logits */
     bool remembers_logits; /* which take no more room than the entries would, and need no sorting */

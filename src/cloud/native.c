@@ -280,10 +280,13 @@ static bool take_leave(cs_native *self)
 {
     const int64_t timeout = (int64_t)self->params.timeout_ms * 1000;
     const int64_t until = cs_clock_us() + (timeout < CLOSE_US ? timeout : CLOSE_US);
-    const costeer_frame frame = {.type = COSTEER_FRAME_CLOSE};
+    costeer_frame frames[2];
+    size_t n = 0;
+    n += cs_native_acknowledge(self, &frames[n]) ? 1 : 0;
+    frames[n++] = (costeer_frame){.type = COSTEER_FRAME_CLOSE};
     cs_inbox *inbox = &self->inbox;
     inbox->is_closing = true;
-    costeer_err code = cs_native_outbox_send(&self->outbox, &frame, 1, NULL);
+    costeer_err code = cs_native_outbox_send(&self->outbox, frames, n, NULL);
     while (code == COSTEER_OK && !inbox->has_account && !inbox->has_error &&
            cs_native_link_get_state(self->link) == CS_NATIVE_LINK_UP) {
         code = cs_native_wait(self, NULL, until, NULL);

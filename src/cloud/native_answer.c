@@ -1,6 +1,6 @@
 /*
  * What the node is told of an answer, and when. Its tokens are mostly the ones that the node assumes anyway (its own choice, or a
- * draft), and those need no message of their own: in streamed mode they are acknowledged a quarter of a window at a time, within
+ * draft), and those need no message of their own: in streamed mode they are acknowledged two at a time, within
  * a draft when the draft is used up. Any other token is a correction, which accepts everything before it.
  *
  * `n_told`, the drafts and the window give the last position that the node may compute; both sides count it the same way.
@@ -145,7 +145,20 @@ static bool needs_commit(const cs_native *self)
     if (next > limit(self)) {
         return true; /* it would wait */
     }
-    return window > 0 && next - self->answer.n_told >= max(1, window / 4);
+    /* a node runs ahead by 4 positions at least (docs/protocol.md): acknowledging every second token never stalls it */
+    return window > 0 && next - self->answer.n_told >= (window >= 4 ? 2 : 1);
+}
+
+/* What was not acknowledged when the answer is closed would count as computed in vain. */
+bool cs_native_acknowledge(cs_native *self, costeer_frame *out)
+{
+    const int32_t position = self->answer.position;
+    if (self->answer.n_told >= position) {
+        return false;
+    }
+    *out = (costeer_frame){.type = COSTEER_FRAME_COMMIT, .as.commit = {.position = position - 1}};
+    count_told(self, position);
+    return true;
 }
 
 static costeer_frame make_draft(const cs_native *self, const int32_t *drafts, int32_t n)

@@ -79,6 +79,9 @@ int32_t cs_native_window(const cs_native *self);
 /** With the lock held: tell the node of the answer, as far as it is accepted. */
 costeer_err cs_native_send_open(cs_native *self, costeer_error *err);
 
+/* The commit of what the node was not told of yet; false: there is nothing. */
+bool cs_native_acknowledge(cs_native *self, costeer_frame *out);
+
 /** With the lock held: tell what follows from the token of the present position, if anything, and go on to the next. */
 costeer_err cs_native_accept(cs_native *self, int32_t token, const int32_t *drafts, int32_t n_drafts, costeer_error *err);
 

@@ -131,7 +131,7 @@ node_is_gone() { ! kill -0 "$(<"$BATS_TEST_TMPDIR/pid")" 2>/dev/null; }
 
 @test "bench batch: steps of several positions, from one on" {
     costeer bench batch --n-prompt 4 --repeat 1 --json >"$out"
-    json "$out" '[s["positions"] for s in d["steps"]] == [1, 2, 4, 5, 8] and d["steps"][0]["ratio"] == 1'
+    json "$out" '[s["positions"] for s in d["steps"]] == [1, 2, 4, 5, 8, 9] and d["steps"][0]["ratio"] == 1'
     json "$out" 'all(s["step_us"] > 0 for s in d["steps"])'
 }
 

@@ -55,7 +55,7 @@ OPENS = [
     ("a text of 2^32 bytes", bytes([2, 0, 2, 0, 8, 9, 1]) + b"\x04user" + wire.varint(BIG), "text"),
 ]
 
-# What is said to an answer of which position 0 was delivered.
+# What is said to an answer of which position 0 was delivered, and the window.
 DURING = [
     ("a second open", {}, open_(), "open"),
     ("a commit far ahead", {}, wire.commit(500), "commit"),
@@ -159,11 +159,14 @@ class MaliciousDeviceTest(support.TestCase):
         self.assertIsNone(self.node.process.poll())
 
     def begin(self, **how):
-        """A connection with an answer open, position 0 delivered."""
+        """A connection with an answer open, all delivered that the node may compute unasked."""
         stream, _ = self.node.connect()
         stream.send(open_(**how))
-        first = wire.decode(stream.recv(), V)[0]
-        self.assertEqual((first["type"], first["position"]), ("distribution", 0))
+        n_got = 0
+        while n_got <= how.get("window", 0):
+            for frame in wire.decode(stream.recv(), V):
+                self.assertEqual((frame["type"], frame["position"]), ("distribution", n_got))
+                n_got += 1
         return stream
 
     def assert_ended(self, stream, pattern, codes=(wire.PROTOCOL, wire.TOOLONG)):

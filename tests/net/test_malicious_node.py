@@ -21,6 +21,16 @@ def bad(**fields):
     return lambda position: fake_node.good(position, **fields)
 
 
+RANKS = [wire.rank(value, wire.EXACT) for value in fake_node.VALUES]
+
+
+def ranked(index, rank):
+    """The values' bytes with a rank that no value has, and those behind it no lower."""
+    ranks = list(RANKS)
+    ranks[index] = rank
+    return wire.rice([max(ranks[: i + 1]) for i in range(len(ranks))])
+
+
 def flat(n):
     return [math.log(0.9 / n)] * n
 
@@ -30,6 +40,14 @@ def dense(value_at, own_token=0):
     for index, value in value_at.items():
         values[index] = value
     return lambda position: wire.distribution(V, position, own_token, values, form=wire.DENSE)
+
+
+def behind_the_ids(position):
+    """One id takes 10 bits: the other 6 of its two bytes are to be zero."""
+    data = bytearray(wire.distribution(V, position, [3], [-0.1]))
+    at = len(data) - len(wire.rice([wire.rank(-0.1, wire.EXACT)])) - 1
+    data[at] |= 0x80
+    return bytes(data)
 
 
 def always(data):
@@ -50,12 +68,16 @@ GOOD = fake_node.good(0)
 # (name, what is sent for position 0, pattern of the message)
 DISTRIBUTIONS = [
     ("an id twice", bad(ids=[5, 6, 7, 5, 8, 9, 10, 11]), "entry 3.*already"),
-    ("NaN", bad(values=[math.log(0.5), NAN] + fake_node.VALUES[2:]), "nan"),
-    ("NaN first", bad(values=[NAN] + fake_node.VALUES[1:]), "nan"),
-    ("plus infinity", bad(values=[INF] + fake_node.VALUES[1:]), "inf"),
-    ("minus infinity", bad(values=fake_node.VALUES[:7] + [-INF], tail=-3.0), "inf"),
-    ("a positive value", bad(values=[0.01] + fake_node.VALUES[1:], tail=-3.0), "log-probability"),
-    ("out of order", bad(values=fake_node.VALUES[:2] + [-9.0] + fake_node.VALUES[3:], tail=-3.0), "above"),
+    ("NaN", bad(coded=ranked(-1, 0x7FC00000)), "lowest"),
+    ("NaN first", bad(coded=ranked(0, 0x7FC00000)), "lowest"),
+    ("minus infinity", bad(coded=ranked(-1, 0x7F800000)), "lowest"),
+    ("a rank of 32 bits", bad(coded=ranked(-1, 2**32 - 1)), "lowest|remainder"),
+    ("ranks that add up beyond 32 bits", bad(coded=b"\x1e" + b"\xff" * 40), None),
+    ("another number of remainder bits", bad(coded=wire.rice(RANKS, wire.rice(RANKS)[0] - 1)), "remainder"),
+    ("255 remainder bits", bad(coded=b"\xff" + bytes(300)), "remainder"),
+    ("a quotient without an end", bad(coded=b"\x00" + b"\xff" * 600), None),
+    ("values that are not all there", bad(coded=wire.rice(RANKS)[:-2]), "missing|ends"),
+    ("bits behind the values", bad(coded=wire.rice(RANKS)[:-1] + bytes([wire.rice(RANKS)[-1] | 0x80])), "bits|remainder"),
     ("a sum over 1", bad(values=[math.log(0.6), math.log(0.401)], ids=[1, 2], tail=-5.0), "add up"),
     ("a positive tail", bad(tail=0.5), "tail"),
     ("NaN as tail", bad(tail=NAN), "tail"),
@@ -73,7 +95,7 @@ DISTRIBUTIONS = [
     ("a position beyond all", bad(), None),  # replaced below
     ("a number in more bytes than it needs", lambda p: b"\x03\x00\x80\x00" + GOOD[3:], "fewest"),
     ("a number beyond 32 bits", lambda p: b"\x03\x00\xff\xff\xff\xff\x7f" + GOOD[3:], "32 bits"),
-    ("bits behind the ids", lambda p: wire.distribution(V, p, [3], [-0.1])[:-5] + b"\xff" + struct.pack("<f", -0.1), "bits|token"),
+    ("bits behind the ids", lambda p: behind_the_ids(p), "bits"),
     ("half of it", lambda p: GOOD[: len(GOOD) // 2], "missing|ends"),
     ("its type only", always(b"\x03"), "missing|ends"),
     ("a good one, then half of one", lambda p: fake_node.good(p) + GOOD[:9], "missing|ends"),

@@ -57,9 +57,10 @@ def rank(value, form):
     return struct.unpack("<I", struct.pack("<f", value))[0] & 0x7FFFFFFF
 
 
-def rice(ranks):
+def rice(ranks, k=None):
     """Differences of ranks, the quotient by 2^k in unary, the remainder in k bits; a falling rank goes round as 32 bits do."""
-    k = max(0, (ranks[-1] // max(len(ranks), 1)).bit_length() - 1) if ranks else 0
+    if k is None:
+        k = max(0, (ranks[-1] // max(len(ranks), 1)).bit_length() - 1) if ranks else 0
     bits = []
     for before, after in zip([0] + ranks, ranks):
         quotient, remainder = divmod((after - before) % (1 << 32), 1 << k)
@@ -72,7 +73,7 @@ def sorted_values(values, form):
     return rice([rank(v, form) for v in values])
 
 
-def distribution(n_vocab, position, ids, values, epoch=0, form=EXACT, tail=None, compute_us=1000, n=None):
+def distribution(n_vocab, position, ids, values, epoch=0, form=EXACT, tail=None, compute_us=1000, n=None, coded=None):
     if tail is None:
         rest = 1.0 - sum(math.exp(v) for v in values if v < 50)
         tail = math.log(rest) if rest > 1e-9 else -math.inf
@@ -80,7 +81,7 @@ def distribution(n_vocab, position, ids, values, epoch=0, form=EXACT, tail=None,
     if form == DENSE:
         return head + varint(ids) + b"".join(struct.pack("<f", v) for v in values)
     head += varint(len(ids) if n is None else n) + struct.pack("<f", tail) + packed(ids, n_vocab)
-    return head + sorted_values(values, form)
+    return head + (sorted_values(values, form) if coded is None else coded)
 
 
 def commit(position):

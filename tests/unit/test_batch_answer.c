@@ -106,6 +106,34 @@ static void test_batch_answer__the_window_bounds_how_far_it_runs_ahead(void **st
     cs_answer_dispose(&answer);
 }
 
+/* Nine of ten runs of agreement end within 18 tokens if one in 8 is corrected, and sooner the more are. */
+static void test_batch_answer__it_runs_ahead_as_far_as_it_is_agreed_with(void **state)
+{
+    (void)state;
+    const cs_answer_limits wide = {.n_vocab = N_VOCAB, .n_ctx = 512, .max_window = 64, .max_drafts = 4, .is_end = is_end};
+    costeer_batch_request request = request_of(64, 4);
+    request.max_tokens = 500;
+    cs_answer answer;
+    assert_int_equal(cs_answer_init(&answer, &request, &wide, &err), COSTEER_OK);
+    assert_int_equal(cs_answer_last(&answer), 0);
+    deliver(&answer, INT_MAX, 7);
+    assert_int_equal(answer.next, 1 + 18);
+    for (int32_t position = 0; position < 200; position++) {
+        assert_int_equal(cs_answer_commit(&answer, position, &err), COSTEER_OK);
+        deliver(&answer, INT_MAX, 7);
+    }
+    assert_int_equal(answer.next, 200 + 1 + 64);
+    for (int32_t i = 0; i < 200; i++) { /* every second one is corrected */
+        const int32_t position = answer.n_accepted;
+        const costeer_err code = i % 2 == 0 ? cs_answer_commit(&answer, position, &err)
+                                            : cs_answer_correct(&answer, answer.epoch + 1, position, 8, &err);
+        assert_int_equal(code, COSTEER_OK);
+        deliver(&answer, INT_MAX, 7);
+    }
+    assert_int_equal(answer.next, 400 + 1 + 9); /* 100 of 400 */
+    cs_answer_dispose(&answer);
+}
+
 static void test_batch_answer__nothing_is_computed_behind_an_end_token(void **state)
 {
     (void)state;
@@ -541,6 +569,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batch_answer__lockstep_waits_for_each_token),
         cmocka_unit_test(test_batch_answer__the_window_bounds_how_far_it_runs_ahead),
+        cmocka_unit_test(test_batch_answer__it_runs_ahead_as_far_as_it_is_agreed_with),
         cmocka_unit_test(test_batch_answer__nothing_is_computed_behind_an_end_token),
         cmocka_unit_test(test_batch_answer__it_is_taken_up_again_behind_accepted_tokens),
         cmocka_unit_test(test_batch_answer__work_follows_from_what_is_held),

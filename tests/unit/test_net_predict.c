@@ -62,9 +62,9 @@ static void test_predict__plain_is_held_up_by_a_narrow_window(void **state)
 {
     (void)state;
     cs_net_rates r = {.step_us = 400, .round_trip_us = 100000, .window = 32};
-    assert_float_equal(cs_net_predict_plain_us(&r), 100000.0 / 32 + 100, 1e-6);
-    r.window = 256;
-    assert_float_equal(cs_net_predict_plain_us(&r), 100000.0 / 256 + 100, 1e-6);
+    assert_float_equal(cs_net_predict_plain_us(&r), 100800.0 / 32, 1e-6);
+    r.window = 64;
+    assert_float_equal(cs_net_predict_plain_us(&r), 100800.0 / 64, 1e-6);
     r.round_trip_us = 0;
     assert_float_equal(cs_net_predict_plain_us(&r), 400, 1e-6);
 }
