@@ -66,9 +66,10 @@ typedef struct costeer_batch_callbacks {
 } costeer_batch_callbacks;
 
 typedef struct costeer_batcher_params {
-    int32_t n_parallel;    /**< answers computed together, 1 … 256; more wait for their turn in order of arrival */
-    int32_t n_ctx;         /**< tokens of prompt and answer of each; 0: what the model was trained for, at most 8192 */
-    int32_t n_threads;     /**< >= 1 */
+    int32_t n_parallel; /**< answers computed together, 1 … 256; more wait, in order of arrival, for one to end or to fall silent
+                           for a second */
+    int32_t n_ctx;      /**< tokens of prompt and answer of each; 0: what the model was trained for, at most 8192 */
+    int32_t n_threads;  /**< >= 1 */
     int32_t prompt_chunk;  /**< prompt tokens per step at most while answers are being continued; 0: 64 */
     int32_t max_window;    /**< largest window of a request */
     int32_t max_drafts;    /**< largest number of drafts behind an accepted token */

@@ -1,6 +1,6 @@
 /*
- * What the parts of the batcher share: batcher.c has its calls and threads, batch_step.c a step, batch_reply.c what ends or
- * answers without computing.
+ * What the parts of the batcher share: batcher.c has its calls and threads, batch_slots.c who may compute, batch_step.c a step,
+ * batch_reply.c what ends or answers without computing.
  *
  * One mutex guards all. The decoder, the slots' contents and the plan belong to the batcher's thread, which computes without the
  * mutex; others only mark the plan's parts as useless.
@@ -38,6 +38,8 @@ typedef struct cs_batch_slot {
     costeer_batch_answer *answer; /* NULL: free */
     uint64_t owner;               /* whose tokens it holds; 0: nobody may use them again */
     uint64_t used;                /* step in which it was given away last */
+    int64_t worked_us;            /* when something was computed for it last */
+    bool was_used;                /* by the running step */
 } cs_batch_slot;
 
 /* What the running step computes for one answer. */
@@ -74,10 +76,15 @@ struct costeer_batcher {
     float *values;                              /* [n_vocab] */
 };
 
-/* ---- batch_step.c: the batcher's thread, with the mutex ------------------------------------------------------------ */
+/* ---- batch_slots.c: the batcher's thread, with the mutex, between steps -------------------------------------------- */
 
-/** Give free slots to those who wait, in order of arrival. */
-void cs_batch_assign_slots(costeer_batcher *batcher);
+/** Give slots to those who have work, in order of arrival. True: there are not enough. */
+bool cs_batch_assign_slots(costeer_batcher *batcher);
+
+/** The step was of use to the slots that took part. */
+void cs_batch_touch_slots(costeer_batcher *batcher);
+
+/* ---- batch_step.c: the batcher's thread, with the mutex ------------------------------------------------------------ */
 
 /** Compute one shared step and deliver it; the mutex is released meanwhile. False: there is nothing to compute. */
 bool cs_batch_run_step(costeer_batcher *batcher);

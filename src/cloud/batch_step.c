@@ -1,5 +1,5 @@
 /*
- * One shared step of a batcher: who gets a slot, what is computed, who gets which row.
+ * One shared step of a batcher: what is computed, who gets which row.
  *
  * What is computed follows from two lists of tokens, the answer's and those its sequence holds; there is no other memory of what
  * was done. A row is delivered if nothing before it has changed since the step began, which the answer's generation tells.
@@ -14,63 +14,6 @@
 #include <math.h>
 #include <string.h>
 #include <time.h>
-
-/* ---- slots ------------------------------------------------------------------------------------------------------- */
-
-static int32_t count_shared(const costeer_batcher *batcher, int32_t s, const cs_answer *answer)
-{
-    const int32_t *held = cs_decoder_held_tokens(batcher->decoder, s);
-    const int32_t n_held = cs_decoder_held(batcher->decoder, s);
-    const int32_t n_tokens = answer->n_prompt + answer->n_known;
-    int32_t n = 0;
-    while (n < n_held && n < n_tokens && held[n] == answer->tokens[n]) {
-        n++;
-    }
-    return n;
-}
-
-/*
- * What a slot holds is used again only for its own owner: a prompt that another's cache made faster would tell, by the time it
- * takes, what that other one had asked. Of the slots that hold nothing for this owner, the one that was not used for longest
- * goes.
- */
-static int32_t find_slot(const costeer_batcher *batcher, const costeer_batch_answer *answer)
-{
-    int32_t best = -1;
-    int32_t best_shared = 0;
-    for (int32_t s = 0; s < batcher->params.n_parallel; s++) {
-        const cs_batch_slot *slot = &batcher->slots[s];
-        if (slot->answer != NULL) {
-            continue;
-        }
-        const bool is_own = answer->owner != 0 && slot->owner == answer->owner;
-        const int32_t n_shared = is_own ? count_shared(batcher, s, &answer->state) : 0;
-        if (best < 0 || n_shared > best_shared || (n_shared == best_shared && slot->used < batcher->slots[best].used)) {
-            best = s;
-            best_shared = n_shared;
-        }
-    }
-    return best;
-}
-
-void cs_batch_assign_slots(costeer_batcher *batcher)
-{
-    for (costeer_batch_answer *answer = batcher->first; answer != NULL; answer = answer->next) {
-        if (answer->slot >= 0 || answer->is_ended || answer->is_closed) {
-            continue;
-        }
-        const int32_t s = find_slot(batcher, answer);
-        if (s < 0) {
-            return;
-        }
-        cs_batch_slot *slot = &batcher->slots[s];
-        if (answer->owner == 0 || slot->owner != answer->owner) {
-            (void)cs_decoder_truncate(batcher->decoder, s, 0);
-        }
-        *slot = (cs_batch_slot){.answer = answer, .owner = answer->owner, .used = batcher->step + 1};
-        answer->slot = s;
-    }
-}
 
 /* ---- the batch --------------------------------------------------------------------------------------------------- */
 
@@ -284,8 +227,10 @@ static void finish_step(costeer_batcher *batcher, costeer_err code, const costee
         if (code == COSTEER_OK) {
             step->n_wasted += deliver_part(batcher, part, step->step_us);
         }
+        batcher->slots[s].was_used = batcher->slots[s].was_used || part->answer != NULL;
         *part = (cs_batch_part){0};
     }
+    cs_batch_touch_slots(batcher);
     batcher->is_in_step = false;
 }
 

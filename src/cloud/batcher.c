@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* How often to look for a slot that has fallen idle while others wait. */
+#define SLOT_POLL_US 100000
+
 #define COMPONENT "batcher"
 
 #define PROMPT_CHUNK_DEFAULT 64 /* one piece of llama.cpp's (n_ubatch): a step with a prompt takes about twice as long */
@@ -45,6 +48,18 @@ static void end_all(costeer_batcher *batcher)
     }
 }
 
+/* Those who wait for a slot get one when it falls idle, which nobody tells. */
+static void wait_for_work(costeer_batcher *batcher, bool some_wait)
+{
+    if (!some_wait) {
+        (void)pthread_cond_wait(&batcher->work, &batcher->mutex);
+        return;
+    }
+    const int64_t end_us = cs_clock_us() + SLOT_POLL_US;
+    const struct timespec end = {.tv_sec = (time_t)(end_us / 1000000), .tv_nsec = (long)(end_us % 1000000 * 1000)};
+    (void)pthread_cond_timedwait(&batcher->work, &batcher->mutex, &end);
+}
+
 static void *compute(void *user)
 {
     costeer_batcher *batcher = user;
@@ -52,9 +67,9 @@ static void *compute(void *user)
     while (!batcher->quit) {
         cs_batch_reply(batcher);
         cs_batch_deepen(batcher);
-        cs_batch_assign_slots(batcher);
+        const bool some_wait = cs_batch_assign_slots(batcher);
         if (!cs_batch_run_step(batcher)) {
-            (void)pthread_cond_wait(&batcher->work, &batcher->mutex);
+            wait_for_work(batcher, some_wait);
         }
     }
     end_all(batcher);

@@ -9,7 +9,7 @@
 #include "cloud/native_link_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
-#include "util/lws_log.h"
+#include "util/lws_context.h"
 
 #include <costeer/wire.h>
 #include <signal.h>
@@ -234,33 +234,8 @@ size_t cs_native_link_header_bytes(size_t n, bool is_masked)
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
-/* libwebsockets ignores SIGPIPE for the whole process when a context is made; that is not a library's decision, so it is put
- * back. Two links made at once must not take each other's setting for the program's. */
-static struct lws_context *create_context(const struct lws_context_creation_info *info)
-{
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    (void)pthread_mutex_lock(&mutex);
-    struct sigaction before;
-    const bool known = sigaction(SIGPIPE, NULL, &before) == 0;
-    /* Each initialisation of TLS gives libwebsockets 4.1 another index under which it finds a connection from its SSL object, and
-     * handshakes that are under way, of other links too, then fail to find theirs: once is enough for the process. */
-    static bool has_tls;
-    struct lws_context_creation_info once = *info;
-    if (has_tls) {
-        once.options &= ~(uint64_t)LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
-    }
-    struct lws_context *context = lws_create_context(&once);
-    has_tls = has_tls || (context != NULL && (info->options & LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT) != 0);
-    if (known) {
-        (void)sigaction(SIGPIPE, &before, NULL);
-    }
-    (void)pthread_mutex_unlock(&mutex);
-    return context;
-}
-
 static costeer_err init_context(cs_native_link *link, costeer_error *err)
 {
-    cs_lws_log_install();
     struct lws_context_creation_info info = {.port = CONTEXT_PORT_NO_LISTEN,
                                              .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
                                              .gid = -1,
@@ -271,7 +246,7 @@ static costeer_err init_context(cs_native_link *link, costeer_error *err)
     if (link->url.is_tls) { /* else it would read the system's certificates for nothing */
         info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
     }
-    link->context = create_context(&info);
+    link->context = cs_lws_create_context(&info);
     if (link->context == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "cloud", "libwebsockets cannot be started");
     }

@@ -9,11 +9,12 @@
 #include "util/clock.h"
 #include "util/error.h"
 #include "util/log.h"
-#include "util/lws_log.h"
+#include "util/lws_context.h"
 #include "util/utf8.h"
 
 #include <openssl/sha.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -138,7 +139,6 @@ static void set_max_connections(costeer_node *node)
 static costeer_err listen_on(costeer_node *node, const costeer_node_params *params, const cs_node_address *address,
                              costeer_error *err)
 {
-    cs_lws_log_install();
     struct lws_context_creation_info info = {
         .iface = address->numeric,
         .protocols = protocols,
@@ -161,7 +161,7 @@ static costeer_err listen_on(costeer_node *node, const costeer_node_params *para
         info.ssl_private_key_filepath = params->tls_key;
         info.ssl_options_set = (long)(SSL_OP_NO_SSLv3 | SSL_OP_NO_TLSv1 | SSL_OP_NO_TLSv1_1 | SSL_OP_NO_RENEGOTIATION);
     }
-    node->context = lws_create_context(&info);
+    node->context = cs_lws_create_context(&info);
     if (node->context == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, COMPONENT, "no memory for the server");
     }
@@ -316,6 +316,10 @@ costeer_err costeer_node_run(costeer_node *node, const atomic_bool *stop, costee
     if (node == NULL || stop == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, COMPONENT, "node and stop must not be NULL");
     }
+    sigset_t pipe, before;
+    (void)sigemptyset(&pipe);
+    (void)sigaddset(&pipe, SIGPIPE);
+    (void)pthread_sigmask(SIG_BLOCK, &pipe, &before); /* a device that goes away is not the program's end */
     schedule_tick(node);
     costeer_err code = COSTEER_OK;
     while (code == COSTEER_OK && !(node->is_draining && is_drained(node))) {
@@ -327,5 +331,6 @@ costeer_err costeer_node_run(costeer_node *node, const atomic_bool *stop, costee
         }
     }
     lws_sul_cancel(&node->tick);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return code;
 }

@@ -299,6 +299,32 @@ static void test_batcher__nan_logits_end_the_answer_and_not_the_batcher(void **s
     costeer_model_free(broken);
 }
 
+/* Two devices, one slot: one that says nothing keeps its slot from nobody, and goes on later where it was. */
+static void test_batcher__a_silent_answer_gives_way_and_comes_back(void **state)
+{
+    (void)state;
+    create(1, 0);
+    batch_client silent, other;
+    open_answer(&silent, 0, 0);
+    const client_event *first = client_read(&silent);
+    const int32_t own = first->own_token;
+    open_answer(&other, 0, 0);
+    assert_int_equal(client_read(&other)->own_token, own); /* the same prompt: the same answer, after a second */
+    for (int32_t position = 0; position < 3; position++) {
+        assert_int_equal(costeer_batch_commit(other.answer, position, NULL), COSTEER_OK);
+        (void)client_read(&other);
+    }
+    for (int32_t position = 0; position < 3; position++) {
+        assert_int_equal(costeer_batch_commit(silent.answer, position, NULL), COSTEER_OK);
+        const client_event *back = client_read(&silent);
+        assert_int_equal(back->position, position + 1);
+        assert_int_equal(back->own_token, other.events[position + 1]->own_token);
+    }
+    client_close(&silent);
+    client_close(&other);
+    assert_int_equal(silent.account.n_wasted, 0);
+}
+
 /* ---- refusals ---------------------------------------------------------------------------------------------------- */
 
 static void assert_open_refused(costeer_batch_request request, costeer_err code, const char *message)
@@ -448,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_batcher__closed_in_any_state_it_ends_once),
         cmocka_unit_test(test_batcher__freed_with_answers_open_each_ends_once),
         cmocka_unit_test(test_batcher__nan_logits_end_the_answer_and_not_the_batcher),
+        cmocka_unit_test(test_batcher__a_silent_answer_gives_way_and_comes_back),
         cmocka_unit_test(test_batcher__refuses_what_cannot_be_answered),
         cmocka_unit_test(test_batcher__refuses_bad_parameters),
         cmocka_unit_test(test_batcher__whatever_devices_do_positions_stay_in_order),
