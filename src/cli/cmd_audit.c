@@ -149,8 +149,13 @@ static int show(auditing *a)
         exit_code = cs_json_print(&a->out, make_report(a));
     } else {
         print_counts(a);
-        print_runs(a, false, "of the context, in the answer:\n");
-        print_runs(a, true, "of the context, elsewhere:\n");
+        if (a->settings.contexts.n > 0) {
+            const long long n_runs = (long long)json_array_size(a->runs);
+            cs_output_print(&a->out, "context      %lld of its phrases in the answer, %lld anywhere else\n", n_runs - (long long)a->n_violations,
+                            (long long)a->n_violations);
+        }
+        print_runs(a, false, "in the answer:\n");
+        print_runs(a, true, "elsewhere:\n");
     }
     int error = cs_output_close(&a->out);
     return error == 0 ? exit_code : cs_fail_output(a->out.name, error);

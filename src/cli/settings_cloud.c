@@ -197,6 +197,11 @@ int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *argumen
     if (!cs_arguments_have(arguments, "base-top-k")) {
         settings->base_top_k = BASE_TOP_K_REMOTE;
     }
+    if (settings->half_precision && (settings->constant_k || settings->sampler.temperature > 0.0)) {
+        return cs_fail(CS_EXIT_USAGE,
+                       "--half-precision: where it proves nothing exact values are asked for, which --constant-k forbids and "
+                       "--temperature above 0 would need every time; leave one out");
+    }
     if (settings->half_precision && settings->base_top_k == 0) {
         return cs_fail(CS_EXIT_USAGE, "--half-precision: needs a --base-top-k above 0; all of the LLM always comes exact");
     }

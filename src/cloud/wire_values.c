@@ -2,8 +2,10 @@
  * The values of a sparse distribution: sorted, so that their differences are small, and written as such, without losing a bit.
  *
  * A log-probability <= 0 is a rank: how many float32 (exact form) or multiples of 2^-11 (half form) lie between it and 0. Ranks
- * rise from entry to entry, and their differences are Rice-coded (Rice & Plaunt 1971): the quotient by 2^k in unary, k bits of
- * remainder. 64 entries take some 170 bytes instead of 256. What is not sorted, not finite or above 0 cannot be written at all.
+ * rise from entry to entry. The first is written as it is, the others as differences in a Rice code (Rice & Plaunt 1971): the
+ * quotient by 2^k in unary, then k bits of remainder; from a quotient of 8 on, eight ones and the difference itself. k is the one
+ * that takes the fewest bits, so a list has exactly one sequence of bytes. What is not sorted, not finite or above 0 cannot be
+ * written at all.
  */
 #include "cloud/wire_io.h"
 
@@ -12,41 +14,48 @@
 #include <string.h>
 
 #define HALF_SCALE 2048.0
-#define HALF_MAX   65515U      /* the last multiple of 1/2048 above -31.99 */
+#define HALF_MAX   65515U /* the last multiple of 1/2048 above -31.99 */
+#define HALF_BITS  16U
 #define EXACT_MAX  0x7F7FFFFFU /* the bits of the largest finite float32 */
+#define EXACT_BITS 31U
 
-/* The remainder's bits follow from the last rank and the number of entries, so that a list has exactly one sequence of bytes. */
-static uint32_t rice_bits(uint32_t last, size_t n)
+#define ESCAPE 8U /* ones: the difference itself follows */
+
+static uint32_t most_of(costeer_wire_form form)
 {
-    uint32_t k = 0;
-    for (size_t mean = last / n; mean > 1; mean >>= 1) {
-        k++;
-    }
-    return k;
+    return form == COSTEER_FORM_HALF ? HALF_MAX : EXACT_MAX;
 }
 
+static uint32_t bits_of(costeer_wire_form form)
+{
+    return form == COSTEER_FORM_HALF ? HALF_BITS : EXACT_BITS;
+}
+
+/*
+ * No list takes more than with k = log2 of the mean difference, so none more than with that of the largest mean: k bits and the
+ * unary's end for each entry, quotients that add up to 2n, of which n/4 at most are escapes.
+ */
 size_t cs_wire_values_size_max(size_t n, costeer_wire_form form)
 {
-    const uint32_t last = form == COSTEER_FORM_HALF ? HALF_MAX : EXACT_MAX;
-    /* at the widest k: k bits and the unary's end for each entry, and quotients that add up to less than 2n + 1 */
-    return n == 0 ? 0 : 1 + (n * (rice_bits(last, n) + 1) + 2 * n + 1 + 7) / 8;
+    const uint32_t width = bits_of(form);
+    uint32_t k = 0;
+    for (size_t mean = n == 0 ? 0 : most_of(form) / n; mean > 1; mean >>= 1) {
+        k++;
+    }
+    return 1 + (width + n * (k + 3) + (n / 4 + 1) * (width - k) + 7) / 8;
 }
 
 /* ---- ranks ------------------------------------------------------------------------------------------------------- */
 
-static bool rank_of(cs_wire_io *io, costeer_wire_form form, size_t i, float value, uint32_t *rank)
+/* Of a value that can be written in this form. */
+static uint32_t rank_of(costeer_wire_form form, float value)
 {
-    if (form != COSTEER_FORM_HALF) {
-        memcpy(rank, &value, sizeof *rank);
-        *rank &= 0x7FFFFFFFU;
-        return true;
+    if (form == COSTEER_FORM_HALF) {
+        return (uint32_t)(-(double)value * HALF_SCALE + 0.5); /* exact: a float times a power of two */
     }
-    const double steps = -(double)value * HALF_SCALE + 0.5; /* exact: a float times a power of two */
-    if (!(steps < HALF_MAX + 1.0)) {
-        return cs_wire_fail(io, "entry %zu: %g does not fit 16 bits", i, (double)value);
-    }
-    *rank = (uint32_t)steps;
-    return true;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x7FFFFFFFU;
 }
 
 static float value_of(costeer_wire_form form, uint32_t rank)
@@ -61,6 +70,34 @@ static float value_of(costeer_wire_form form, uint32_t rank)
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+/* Bits that n values take after the first one, when remainders have k; `bound` or more: it does not matter how many. */
+static uint64_t count_bits(costeer_wire_form form, const float *values, size_t n, uint32_t k, uint64_t bound)
+{
+    const uint32_t width = bits_of(form);
+    uint32_t before = rank_of(form, values[0]);
+    uint64_t n_bits = 0;
+    for (size_t i = 1; i < n && n_bits < bound; i++) {
+        const uint32_t rank = rank_of(form, values[i]);
+        const uint32_t quotient = (rank - before) >> k;
+        n_bits += quotient < ESCAPE ? quotient + 1 + k : ESCAPE + width;
+        before = rank;
+    }
+    return n_bits;
+}
+
+/* The remainder's bits that make the list shortest; the fewest of them. */
+static uint32_t best_k(costeer_wire_form form, const float *values, size_t n)
+{
+    uint32_t best = 0;
+    uint64_t fewest = UINT64_MAX;
+    for (uint32_t k = 0; k < bits_of(form); k++) {
+        const uint64_t n_bits = count_bits(form, values, n, k, fewest);
+        best = n_bits < fewest ? k : best;
+        fewest = n_bits < fewest ? n_bits : fewest;
+    }
+    return best;
 }
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -88,31 +125,34 @@ static bool put_bits(bit_writer *w, uint32_t bits, uint32_t n)
     return true;
 }
 
-static bool put_rice(bit_writer *w, uint32_t difference, uint32_t k)
+static bool put_difference(bit_writer *w, uint32_t difference, uint32_t k, uint32_t width)
 {
-    for (uint32_t q = difference >> k; q > 0;) {
-        const uint32_t n = q < 24 ? q : 24;
-        if (!put_bits(w, (1U << n) - 1U, n)) {
-            return false;
-        }
-        q -= n;
+    const uint32_t quotient = difference >> k;
+    if (quotient >= ESCAPE) {
+        return put_bits(w, (1U << ESCAPE) - 1U, ESCAPE) && put_bits(w, difference, width);
     }
-    return put_bits(w, 0, 1) && put_bits(w, difference & ((1U << k) - 1U), k);
+    return put_bits(w, (1U << quotient) - 1U, quotient + 1) && put_bits(w, difference & ((1U << k) - 1U), k);
 }
 
 static bool write_values(cs_wire_io *io, costeer_wire_form form, const float *values, size_t n)
 {
-    uint32_t last = 0;
-    if (!rank_of(io, form, n - 1, values[n - 1], &last) || !cs_wire_need(io, "its values", 1)) {
+    const double lowest = -(double)values[n - 1] * HALF_SCALE + 0.5; /* they are sorted: what it fits all fit */
+    if (form == COSTEER_FORM_HALF && !(lowest < HALF_MAX + 1.0)) {
+        return cs_wire_fail(io, "entry %zu: %g does not fit 16 bits", n - 1, (double)values[n - 1]);
+    }
+    if (!cs_wire_need(io, "its values", 1)) {
         return false;
     }
-    const uint32_t k = rice_bits(last, n);
+    const uint32_t k = best_k(form, values, n);
     io->out[io->at++] = (uint8_t)k;
     bit_writer w = {.io = io};
-    uint32_t before = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t rank = 0;
-        if (!rank_of(io, form, i, values[i], &rank) || !put_rice(&w, rank - before, k)) {
+    uint32_t before = rank_of(form, values[0]);
+    if (!put_bits(&w, before, bits_of(form))) {
+        return false;
+    }
+    for (size_t i = 1; i < n; i++) {
+        const uint32_t rank = rank_of(form, values[i]);
+        if (!put_difference(&w, rank - before, k, bits_of(form))) {
             return false;
         }
         before = rank;
@@ -140,57 +180,58 @@ static bool fill(bit_reader *r, uint32_t n)
     return true;
 }
 
-static void drop(bit_reader *r, uint32_t n)
+static bool take(bit_reader *r, uint32_t n, uint32_t *bits)
 {
-    r->pending >>= n;
-    r->n_pending -= n;
-}
-
-/* Quotients end with the bytes, or where they would lead beyond the last rank. */
-static bool get_rice(bit_reader *r, uint32_t k, uint32_t most, uint32_t *difference)
-{
-    uint64_t q = 0;
-    for (;;) {
-        if (!fill(r, 1)) {
-            return false;
-        }
-        const bool goes_on = (r->pending & 1U) != 0;
-        drop(r, 1);
-        if (!goes_on) {
-            break;
-        }
-        if ((++q << k) > most) {
-            return cs_wire_fail(r->io, "a value is below the lowest of its form");
-        }
-    }
-    if (!fill(r, k)) {
+    if (!fill(r, n)) {
         return false;
     }
-    const uint64_t whole = q << k | (r->pending & ((UINT64_C(1) << k) - 1U));
-    drop(r, k);
-    *difference = (uint32_t)whole;
-    return whole <= most || cs_wire_fail(r->io, "a value is below the lowest of its form");
+    *bits = (uint32_t)(r->pending & ((UINT64_C(1) << n) - 1U));
+    r->pending >>= n;
+    r->n_pending -= n;
+    return true;
+}
+
+static bool take_difference(bit_reader *r, uint32_t k, uint32_t width, uint32_t *difference)
+{
+    uint32_t quotient = 0;
+    uint32_t bit = 1;
+    while (bit == 1 && quotient < ESCAPE) {
+        if (!take(r, 1, &bit)) {
+            return false;
+        }
+        quotient += bit;
+    }
+    if (quotient < ESCAPE) {
+        uint32_t rest = 0;
+        const bool ok = take(r, k, &rest);
+        *difference = quotient << k | rest; /* 3 bits of quotient and 30 of remainder at most: checked below */
+        return ok && (uint64_t)quotient << k <= EXACT_MAX;
+    }
+    return take(r, width, difference) &&
+           (*difference >> k >= ESCAPE || cs_wire_fail(r->io, "a value is written in more bits than it needs"));
 }
 
 static bool read_values(cs_wire_io *io, costeer_wire_form form, float *values, size_t n)
 {
-    const uint32_t most = form == COSTEER_FORM_HALF ? HALF_MAX : EXACT_MAX;
+    const uint32_t most = most_of(form);
+    const uint32_t width = bits_of(form);
     uint32_t k = 0;
-    if (!cs_wire_byte(io, "remainder bits", 0, rice_bits(most, 1), &k)) {
+    if (!cs_wire_byte(io, "remainder bits", 0, width - 1, &k)) {
         return false;
     }
     bit_reader r = {.io = io};
     uint32_t rank = 0;
     for (size_t i = 0; i < n; i++) {
         uint32_t difference = 0;
-        if (!get_rice(&r, k, most - rank, &difference)) {
-            return false;
+        const bool ok = i == 0 ? take(&r, width, &difference) : take_difference(&r, k, width, &difference);
+        if (!ok || difference > most - rank) {
+            return cs_wire_fail(io, "entry %zu: is below the lowest value of its form", i);
         }
         rank += difference;
         values[i] = value_of(form, rank);
     }
-    if (k != rice_bits(rank, n)) {
-        return cs_wire_fail(io, "remainder bits: %" PRIu32 " is not %" PRIu32, k, rice_bits(rank, n));
+    if (k != best_k(form, values, n)) {
+        return cs_wire_fail(io, "remainder bits: %" PRIu32 " is not %" PRIu32, k, best_k(form, values, n));
     }
     return r.pending == 0 || cs_wire_fail(io, "the bits behind the last value are not zero");
 }

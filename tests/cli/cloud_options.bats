@@ -46,6 +46,8 @@ refuses() {
     refuses 'need a --context' --cloud "$nowhere" --cloud-mode drafted
     refuses '--on-cloud-failure local: needs a --context' --cloud "$nowhere" --on-cloud-failure local
     refuses '--half-precision: needs a --base-top-k' --cloud "$nowhere" --half-precision --base-top-k 0
+    refuses '--half-precision: where it proves nothing' --cloud "$nowhere" --half-precision --temperature 0.5
+    refuses '--half-precision: where it proves nothing' --cloud "$nowhere" --half-precision --constant-k
     refuses '--audit.*name the same file|name the same file' --cloud "$nowhere" --audit "$notes" --output "$notes"
 }
 

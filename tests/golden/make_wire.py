@@ -53,18 +53,26 @@ def packed(ids, n_vocab):
 
 
 def sorted_values(values, form):
-    """Differences of ranks, Rice-coded: bits in order of value, the lowest of a byte first."""
+    """The first rank, then differences, Rice-coded: bits in order of value, the lowest of a byte first."""
+    width = 16 if form == 1 else 31
     if form == 1:
         ranks = [math.floor(-v * 2048 + 0.5) for v in values]
     else:
         ranks = [struct.unpack("<I", struct.pack("<f", v))[0] & 0x7FFFFFFF for v in values]
-    k = max(0, (ranks[-1] // len(ranks)).bit_length() - 1)
-    bits = []
-    for before, rank in zip([0] + ranks, ranks):
-        quotient, remainder = divmod(rank - before, 1 << k)
-        bits += [1] * quotient + [0] + [remainder >> i & 1 for i in range(k)]
-    number = sum(bit << i for i, bit in enumerate(bits))
-    return bytes([k]) + number.to_bytes((len(bits) + 7) // 8, "little")
+
+    def coded(k):
+        bits = [ranks[0] >> i & 1 for i in range(width)]
+        for before, rank in zip(ranks, ranks[1:]):
+            quotient, remainder = divmod(rank - before, 1 << k)
+            if quotient < 8:
+                bits += [1] * quotient + [0] + [remainder >> i & 1 for i in range(k)]
+            else:
+                bits += [1] * 8 + [rank - before >> i & 1 for i in range(width)]
+        return bits
+
+    k = min(range(width), key=lambda k: (len(coded(k)), k))
+    number = sum(bit << i for i, bit in enumerate(coded(k)))
+    return bytes([k]) + number.to_bytes((len(coded(k)) + 7) // 8, "little")
 
 
 # ---- frames ------------------------------------------------------------------------------------------------------------

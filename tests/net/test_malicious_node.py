@@ -31,6 +31,16 @@ def ranked(index, rank):
     return wire.rice([max(ranks[: i + 1]) for i in range(len(ranks))])
 
 
+def behind_the_values():
+    """The last byte's top bit set, where it belongs to no value: of lists that end lower, one that leaves it."""
+    for lower in range(0, 1 << 24, 1 << 16):
+        ranks = RANKS[:-1] + [RANKS[-1] + lower]
+        data = wire.rice(ranks)
+        if len(wire.coded(ranks, data[0], 31)) % 8 != 0:
+            return data[:-1] + bytes([data[-1] | 0x80])
+    raise AssertionError("every list fills its bytes")
+
+
 def flat(n):
     return [math.log(0.9 / n)] * n
 
@@ -77,7 +87,7 @@ DISTRIBUTIONS = [
     ("255 remainder bits", bad(coded=b"\xff" + bytes(300)), "remainder"),
     ("a quotient without an end", bad(coded=b"\x00" + b"\xff" * 600), None),
     ("values that are not all there", bad(coded=wire.rice(RANKS)[:-2]), "missing|ends"),
-    ("bits behind the values", bad(coded=wire.rice(RANKS)[:-1] + bytes([wire.rice(RANKS)[-1] | 0x80])), "bits|remainder"),
+    ("bits behind the values", bad(coded=behind_the_values()), "bits behind"),
     ("a sum over 1", bad(values=[math.log(0.6), math.log(0.401)], ids=[1, 2], tail=-5.0), "add up"),
     ("a positive tail", bad(tail=0.5), "tail"),
     ("NaN as tail", bad(tail=NAN), "tail"),

@@ -57,20 +57,31 @@ def rank(value, form):
     return struct.unpack("<I", struct.pack("<f", value))[0] & 0x7FFFFFFF
 
 
-def rice(ranks, k=None):
-    """Differences of ranks, the quotient by 2^k in unary, the remainder in k bits; a falling rank goes round as 32 bits do."""
+def coded(ranks, k, width):
+    bits = [ranks[0] >> i & 1 for i in range(width)]
+    for before, after in zip(ranks, ranks[1:]):
+        difference = (after - before) % (1 << width)
+        if difference >> k < 8:
+            bits += [1] * (difference >> k) + [0] + [difference >> i & 1 for i in range(k)]
+        else:
+            bits += [1] * 8 + [difference >> i & 1 for i in range(width)]
+    return bits
+
+
+def rice(ranks, k=None, width=31):
+    """The first rank, then differences: the quotient by 2^k in unary and the remainder in k bits, or eight ones and the whole, with the k that
+    takes the fewest bits. Falling ranks go round as their bits do."""
+    if not ranks:
+        return b"\x00"
     if k is None:
-        k = max(0, (ranks[-1] // max(len(ranks), 1)).bit_length() - 1) if ranks else 0
-    bits = []
-    for before, after in zip([0] + ranks, ranks):
-        quotient, remainder = divmod((after - before) % (1 << 32), 1 << k)
-        bits += [1] * min(quotient, 4096) + [0] + [remainder >> i & 1 for i in range(k)]
+        k = min(range(width), key=lambda k: (len(coded(ranks, k, width)), k))
+    bits = coded(ranks, k, width)
     number = sum(bit << i for i, bit in enumerate(bits))
     return bytes([k]) + number.to_bytes((len(bits) + 7) // 8, "little")
 
 
 def sorted_values(values, form):
-    return rice([rank(v, form) for v in values])
+    return rice([rank(v, form) for v in values], width=16 if form == HALF else 31)
 
 
 def distribution(n_vocab, position, ids, values, epoch=0, form=EXACT, tail=None, compute_us=1000, n=None, coded=None):
@@ -150,9 +161,9 @@ class Reader:
     def list(self):
         return self.ids(self.number())
 
-    def rice(self, n):
+    def rice(self, n, width):
         """n rising numbers; see rice()."""
-        k, bit, at, out = self.byte(), 0, 0, []
+        k, bit, out = self.byte(), 0, []
 
         def bits(count):
             nonlocal bit
@@ -162,12 +173,12 @@ class Reader:
                 bit += 1
             return value
 
-        for _ in range(n):
+        for i in range(n):
             quotient = 0
-            while bits(1):
+            while i > 0 and quotient < 8 and bits(1):
                 quotient += 1
-            at += (quotient << k) + bits(k)
-            out.append(at)
+            whole = i == 0 or quotient == 8
+            out.append((out[-1] if out else 0) + (bits(width) if whole else (quotient << k) + bits(k)))
         self.take((bit + 7) // 8)
         return out
 
@@ -200,7 +211,7 @@ def read_distribution(r):
     n = r.number()
     out |= {"tail": r.float(), "ids": r.ids(n)}
     out["own_token"] = out["ids"][0]
-    return out | {"values": [from_rank(h, out["form"]) for h in r.rice(n)]}
+    return out | {"values": [from_rank(h, out["form"]) for h in r.rice(n, 16 if out["form"] == HALF else 31)]}
 
 
 READERS = {
