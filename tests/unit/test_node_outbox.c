@@ -164,7 +164,7 @@ static void test_outbox__any_mixture_of_calls_keeps_what_a_list_would(void **sta
     struct test_random random = {.state = 7};
     cs_outbox out;
     assert_true(cs_outbox_init(&out, 8192));
-    uint32_t model[512];
+    uint32_t model[2048];
     size_t n_model = 0;
     int32_t epoch = 0;
     for (uint32_t i = 0; i < 20000; i++) {
@@ -191,10 +191,10 @@ static void test_outbox__any_mixture_of_calls_keeps_what_a_list_would(void **sta
         } else if (push_distribution(&out, epoch, (int32_t)(i % 1000)) == COSTEER_OK) {
             model[n_model++] = (uint32_t)(1000 * epoch) + i % 1000;
         }
-        assert_true(n_model < 500);
+        assert_true(n_model < 2048);
         assert_int_equal(cs_outbox_is_empty(&out), n_model == 0);
     }
-    uint32_t what[512];
+    uint32_t what[2048];
     assert_int_equal(take_all(&out, 256, what), n_model);
     assert_memory_equal(what, model, n_model * sizeof model[0]);
     cs_outbox_dispose(&out);
