@@ -151,8 +151,8 @@ static int show(auditing *a)
         print_counts(a);
         if (a->settings.contexts.n > 0) {
             const long long n_runs = (long long)json_array_size(a->runs);
-            cs_output_print(&a->out, "context      %lld of its phrases in the answer, %lld anywhere else\n", n_runs - (long long)a->n_violations,
-                            (long long)a->n_violations);
+            cs_output_print(&a->out, "context      %lld of its phrases in the answer, %lld anywhere else\n",
+                            n_runs - (long long)a->n_violations, (long long)a->n_violations);
         }
         print_runs(a, false, "in the answer:\n");
         print_runs(a, true, "elsewhere:\n");

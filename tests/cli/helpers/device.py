@@ -33,6 +33,13 @@ class Device:
         self.frames = []
         self.hello = self.next("hello")
 
+    def account(self):
+        """What the node says when an answer was closed; distributions may have been on their way."""
+        while (frame := self.next())["type"] == "distribution":
+            pass
+        assert frame["type"] == "close", frame
+        return frame
+
     def next(self, kind=None):
         while not self.frames:
             self.frames += wire.decode(self.stream.recv(), N_VOCAB)
@@ -71,7 +78,7 @@ def lockstep(device, **how):
         if frame["own_token"] in (1, 3):
             break
     device.send(wire.close())
-    account = device.next("close")
+    account = device.account()
     assert account["n_steps"] == len(tokens) and account["n_wasted"] == 0, account
     return tokens
 
@@ -90,13 +97,13 @@ def answer():
         device.send(wire.commit(len(streamed) - 1))
     assert streamed == tokens, (streamed, tokens)
     device.send(wire.close())
-    device.next("close")
+    device.account()
     device.open(mode=wire.DRAFTED)
     first = device.next("distribution")["own_token"]
     device.send(wire.commit(0), wire.draft(N_VOCAB, 1, tokens[1:4]))
     assert [first] + [device.next("distribution")["own_token"] for _ in range(4)] == tokens[:5]
     device.send(wire.close())
-    account = device.next("close")
+    account = device.account()
     assert account["n_steps"] == 5, account
     print(*tokens)
 
@@ -112,7 +119,7 @@ def correct():
         pass
     assert (frame["epoch"], frame["position"]) == (1, 3), frame
     device.send(wire.close())
-    account = device.next("close")
+    account = device.account()
     assert account["n_rollbacks"] == 1 and account["n_wasted"] >= 3, account
 
 
@@ -132,7 +139,7 @@ def forms():
     assert abs(sum(2.718281828459045**value for value in dense["values"]) - 1) < 1e-4
     assert max(dense["values"]) == dense["values"][frame["own_token"]]
     device.send(wire.close(), wire.open_(N_VOCAB, PROMPT, top_k=0, max_tokens=4))
-    device.next("close")
+    device.account()
     assert device.next("distribution")["form"] == wire.DENSE
 
 
@@ -147,7 +154,7 @@ def messages():
         ask(*pairs)
         device.next("distribution")
         device.send(wire.close())
-        device.next("close")
+        device.account()
     for pairs in ([("user", "a"), ("user", "b")], [("system", "a")], [("user", "")]):
         ask(*pairs)
         error = device.error(wire.PROTOCOL)
@@ -337,7 +344,7 @@ def finish(device):
         if frame["own_token"] in (1, 3):
             break
     device.send(wire.close())
-    device.next("close")
+    device.account()
     return out
 
 
@@ -421,7 +428,7 @@ def drain(pid):
     device.send(wire.commit(0))
     assert device.next("distribution")["position"] == 1 and first >= 0
     device.send(wire.close())
-    device.next("close")
+    device.account()
 
 
 def drained(pid):
