@@ -141,6 +141,18 @@ static void print_runs(auditing *a, bool violations, const char *title)
     }
 }
 
+static void print_finding(auditing *a)
+{
+    const int64_t n_emitted = (int64_t)json_array_size(a->runs) - a->n_violations;
+    if (n_emitted + a->n_violations == 0) {
+        cs_output_print(&a->out, "context      no phrase of it (16 bytes, or three words) was sent\n");
+        return;
+    }
+    cs_output_print(&a->out,
+                    "context      %lld phrases of it (16 bytes, or three words) sent in the answer, %lld anywhere else\n",
+                    (long long)n_emitted, (long long)a->n_violations);
+}
+
 static int show(auditing *a)
 {
     int exit_code = CS_EXIT_OK;
@@ -150,9 +162,7 @@ static int show(auditing *a)
     } else {
         print_counts(a);
         if (a->settings.contexts.n > 0) {
-            const long long n_runs = (long long)json_array_size(a->runs);
-            cs_output_print(&a->out, "context      %lld of its phrases in the answer, %lld anywhere else\n",
-                            n_runs - (long long)a->n_violations, (long long)a->n_violations);
+            print_finding(a);
         }
         print_runs(a, false, "in the answer:\n");
         print_runs(a, true, "elsewhere:\n");
