@@ -323,6 +323,7 @@ static void test_batcher__a_silent_answer_gives_way_and_comes_back(void **state)
     client_close(&silent);
     client_close(&other);
     assert_int_equal(silent.account.n_wasted, 0);
+    bench_free(&bench);
 }
 
 /* ---- refusals ---------------------------------------------------------------------------------------------------- */
