@@ -92,7 +92,7 @@ static costeer_err time_steps(slm_setup *setup, int32_t n_steps, double *prefill
     *prefill_us = (double)(cs_clock_us() - start);
     for (int32_t i = 0; i < n_steps && result == COSTEER_OK; i++) {
         const int64_t before = cs_clock_us();
-        result = source->ops->step(source, i % n_vocab, err);
+        result = source->ops->step(source, &(int32_t){i % n_vocab}, 1, err);
         step_us[i] = (double)(cs_clock_us() - before);
     }
     return result;

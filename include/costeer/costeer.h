@@ -4,14 +4,20 @@
 
 #include <costeer/batcher.h>
 #include <costeer/cloud.h>
+#include <costeer/ensemble.h>
 #include <costeer/error.h>
+#include <costeer/gate.h>
 #include <costeer/log.h>
+#include <costeer/method.h>
+#include <costeer/metrics.h>
 #include <costeer/model.h>
 #include <costeer/node.h>
 #include <costeer/sampler.h>
 #include <costeer/session.h>
+#include <costeer/stats.h>
 #include <costeer/steer.h>
 #include <costeer/version.h>
+#include <costeer/vocab.h>
 #include <costeer/wire.h>
 
 #endif

@@ -7,9 +7,11 @@
 #define COSTEER_SESSION_H
 
 #include <costeer/cloud.h>
+#include <costeer/gate.h>
 #include <costeer/model.h>
 #include <costeer/sampler.h>
 #include <costeer/steer.h>
+#include <costeer/vocab.h>
 #include <stdatomic.h>
 
 #ifdef __cplusplus
@@ -34,8 +36,9 @@ typedef struct costeer_draft_params {
 typedef struct costeer_delta_source_ops {
     /** Prepare position 0: read the prompts. Blocks. */
     costeer_err (*begin)(costeer_delta_source *self, costeer_error *err);
-    /** Advance every sequence by a token. Blocks. */
-    costeer_err (*step)(costeer_delta_source *self, int32_t token, costeer_error *err);
+    /** Advance every sequence by [n] >= 1 tokens of the answer, in one batch; what is read next is what follows the last. Blocks.
+     */
+    costeer_err (*step)(costeer_delta_source *self, const int32_t *tokens, size_t n, costeer_error *err);
     /** Fill expert and amateur of deltas[0..n_deltas), valid until the next begin, draft or step; weights are
      * left alone. */
     void (*read)(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas);
@@ -48,6 +51,11 @@ typedef struct costeer_delta_source_ops {
      */
     costeer_err (*draft)(costeer_delta_source *self, const costeer_draft_params *params, int32_t token, int32_t *tokens,
                          int32_t *n, costeer_error *err);
+    /**
+     * Logits [n_vocab] of what would be said without a context, to go on from when the cloud has failed; −inf for what cannot be
+     * said. Valid as long as what read gave. NULL: deltas[0].amateur is that.
+     */
+    const float *(*alone)(costeer_delta_source *self);
 } costeer_delta_source_ops;
 
 struct costeer_delta_source {
@@ -63,6 +71,8 @@ typedef struct costeer_slm_params {
     int32_t n_ctx;      /**< tokens of prompt and answer of each sequence; 0: what the model was trained for, at most 8192 */
     int32_t n_threads;  /**< >= 1 */
     int32_t n_drafts;   /**< longest draft that will be asked for; 0: none */
+    const costeer_vocab_map *vocab_map; /**< the answer's tokens are another model's: this brings them together, and drafts are
+                                           none; must outlive the SLM. NULL: the tokens are the SLM's own */
 } costeer_slm_params;
 
 /**
@@ -122,6 +132,7 @@ typedef struct costeer_position {
     bool is_end;           /**< the token ends the answer and has no text */
     bool certified;        /**< always true with a dense base */
     bool uncertified_kept; /**< not certified, and deepening was switched off */
+    bool gated;            /**< the gate was closed: the cloud's own choice stands, whatever the context says */
     bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
     int32_t n_deepened;    /**< times a deeper base, or exact values instead of rounded ones, were asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
@@ -166,6 +177,7 @@ typedef struct costeer_session_params {
     bool private_drafts;     /**< draft with the context; see costeer_draft_params */
     double draft_confidence; /**< private drafts: (0, 1] */
     costeer_on_cloud_failure on_cloud_failure;
+    costeer_gate_params gate;
     const costeer_chat *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only.
                                Outlives the session */
     costeer_position_fn on_position; /**< may be NULL */
@@ -179,6 +191,7 @@ typedef struct costeer_session_params {
                               .sampler = COSTEER_SAMPLER_DEFAULTS, \
                               .max_tokens = 256,                   \
                               .unsent_tolerance = 1e-3,            \
+                              .gate = COSTEER_GATE_DEFAULTS,       \
                               .draft_confidence = 0.99})
 
 typedef enum costeer_finish {
@@ -195,6 +208,9 @@ typedef struct costeer_report {
     int32_t n_steered; /**< tokens that differ from the cloud's own choice */
     int32_t n_certified;
     int32_t n_deepened;       /**< positions at which a deeper base was asked for */
+    int32_t n_gated;          /**< positions at which the gate was closed */
+    int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts */
+    int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */
     int32_t n_uncertified;    /**< positions kept without proof (constant_k) */
     int32_t n_local;          /**< tokens chosen by the SLM alone after the cloud had failed: the last ones */
     costeer_err cloud_status; /**< why, when n_local > 0 */

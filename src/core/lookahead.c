@@ -286,6 +286,15 @@ costeer_err cs_lookahead_step(cs_lookahead *ahead, int32_t token, costeer_error 
     return COSTEER_OK;
 }
 
+costeer_err cs_lookahead_advance(cs_lookahead *ahead, const int32_t *tokens, size_t n, costeer_error *err)
+{
+    costeer_err code = COSTEER_OK;
+    for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
+        code = cs_lookahead_step(ahead, tokens[i], err);
+    }
+    return code;
+}
+
 const float *cs_lookahead_logits(const cs_lookahead *ahead, int32_t s)
 {
     return ahead->current[s];

@@ -29,6 +29,9 @@ costeer_err cs_lookahead_prefill(cs_lookahead *ahead, size_t *n_computed, costee
 /** Advance every sequence by a token. COSTEER_ESTATE before a prefill, and after a step that failed. */
 costeer_err cs_lookahead_step(cs_lookahead *ahead, int32_t token, costeer_error *err);
 
+/** Advance every sequence by [n] >= 1 tokens. */
+costeer_err cs_lookahead_advance(cs_lookahead *ahead, const int32_t *tokens, size_t n, costeer_error *err);
+
 /** Logits behind the last token of the answer, valid until something is computed again; NULL when there are none. */
 const float *cs_lookahead_logits(const cs_lookahead *ahead, int32_t sequence);
 

@@ -434,7 +434,7 @@ static costeer_err advance(costeer_session *session, const int32_t *token, int64
         return COSTEER_OK;
     }
     const int64_t start = cs_clock_us();
-    const costeer_err code = token == NULL ? source->ops->begin(source, err) : source->ops->step(source, *token, err);
+    const costeer_err code = token == NULL ? source->ops->begin(source, err) : source->ops->step(source, token, 1, err);
     *slm_us += cs_clock_us() - start;
     return code;
 }

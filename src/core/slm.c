@@ -39,9 +39,9 @@ static costeer_err begin(costeer_delta_source *self, costeer_error *err)
     return cs_lookahead_prefill(slm->ahead, &slm->n_prefilled, err);
 }
 
-static costeer_err step(costeer_delta_source *self, int32_t token, costeer_error *err)
+static costeer_err step(costeer_delta_source *self, const int32_t *tokens, size_t n, costeer_error *err)
 {
-    return cs_lookahead_step(((costeer_slm *)self)->ahead, token, err);
+    return cs_lookahead_advance(((costeer_slm *)self)->ahead, tokens, n, err);
 }
 
 static void read_deltas(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas)

@@ -267,7 +267,7 @@ static void test_slm__drafts_stop_where_the_context_window_is_full(void **state)
     for (int32_t i = 0; i < 4; i++) {
         step(slm, i == 0 || i > n ? 300 : drafts[i - 1]);
     }
-    assert_int_equal(source->ops->step(source, 300, &err), COSTEER_ETOOLONG);
+    assert_int_equal(source->ops->step(source, &(int32_t){300}, 1, &err), COSTEER_ETOOLONG);
     assert_int_equal(source->ops->draft(source, &params, 301, drafts, &n, &err), COSTEER_OK);
     assert_int_equal(n, 0);
     costeer_slm_free(slm);

@@ -138,7 +138,7 @@ static answer reference_answer(size_t i)
             break;
         }
         assert_ok(costeer_cloud_commit(it.llm, position, token, &err), &err);
-        assert_ok(source->ops->step(source, token, &err), &err);
+        assert_ok(source->ops->step(source, &token, 1, &err), &err);
     }
     costeer_cloud_close(it.llm);
     free(log_policy);

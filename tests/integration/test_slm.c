@@ -142,11 +142,11 @@ static void test_slm__a_cancelled_begin_leaves_it_usable(void **state)
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     assert_ok(costeer_slm_set_prompts(slm, &amateur, &expert, 64, &err), &err);
     assert_int_equal(source->ops->begin(source, &err), COSTEER_ECANCELED);
-    assert_int_equal(source->ops->step(source, 5, &err), COSTEER_ESTATE);
+    assert_int_equal(source->ops->step(source, &(int32_t){5}, 1, &err), COSTEER_ESTATE);
     atomic_store(&cancel, false);
     begin(slm, &amateur, &expert);
     atomic_store(&cancel, true);
-    assert_int_equal(source->ops->step(source, 300, &err), COSTEER_ECANCELED);
+    assert_int_equal(source->ops->step(source, &(int32_t){300}, 1, &err), COSTEER_ECANCELED);
     costeer_slm_set_cancel(slm, NULL);
     begin(slm, &amateur, &expert);
     costeer_delta delta;

@@ -185,11 +185,13 @@ static costeer_err deltas_begin(costeer_delta_source *source, costeer_error *err
     return fail(&self->begin, 0, err);
 }
 
-static costeer_err deltas_step(costeer_delta_source *source, int32_t token, costeer_error *err)
+static costeer_err deltas_step(costeer_delta_source *source, const int32_t *tokens, size_t n, costeer_error *err)
 {
     fake_deltas *self = (fake_deltas *)source;
-    note(self->journal, "step(%d) ", token);
-    self->position++;
+    for (size_t i = 0; i < n; i++) {
+        note(self->journal, "step(%d) ", tokens[i]);
+    }
+    self->position += (int32_t)n;
     return fail(&self->step, self->position, err);
 }
 

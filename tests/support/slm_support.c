@@ -55,7 +55,7 @@ void step(costeer_slm *slm, int32_t token)
 {
     costeer_error err = {0};
     costeer_delta_source *source = costeer_slm_delta_source(slm);
-    assert_ok(source->ops->step(source, token, &err), &err);
+    assert_ok(source->ops->step(source, &token, 1, &err), &err);
 }
 
 int32_t argmax(const float *logits)
