@@ -14,13 +14,14 @@ import re
 import sys
 
 from gguf_header import read_header
-from recipe import HERE, recipe_hash, vocabulary_hash
+from recipe import HERE, other_recipe_hash, recipe_hash, vocabulary_hash
 
 MODELS = os.path.dirname(HERE)
 RECORD = os.path.join(MODELS, "pair.json")
 PAGE = os.path.join(os.path.dirname(MODELS), "docs", "built-in-pair.md")
-ROLES = ("llm", "slm")
-MAX_BYTES = 16 * 1000 * 1000  # the two files together
+ROLES = ("llm", "slm", "slm-other")  # the pair, and the second SLM with a vocabulary of its own
+MAX_BYTES = 16 * 1000 * 1000  # the pair together
+MAX_BYTES_OTHER = 4 * 1000 * 1000
 BOUNDS = {"llm": (0.0, 0.10), "costeer": (0.80, 1.0), "llm+context": (0.90, 1.0)}  # fact recall, from the requirement
 
 
@@ -75,6 +76,7 @@ def record():
     kept = load_record() if os.path.exists(RECORD) else {}
     _, metadata, _ = describe("llm")
     kept["recipe"] = metadata["costeer.recipe"]
+    kept["other_recipe"] = describe("slm-other")[1]["costeer.recipe"]
     kept["vocabulary_sha256"] = vocabulary_hash(metadata["tokenizer.ggml.tokens"])
     for role in ROLES:
         kept.setdefault("models", {}).setdefault(role, {}).update(describe(role)[0], training=last_log_row(role))
@@ -83,24 +85,36 @@ def record():
         file.write("\n")
 
 
+def load_pieces(folder):
+    with open(os.path.join(HERE, folder, "tokenizer.json"), encoding="utf-8") as file:
+        return json.load(file)["pieces"]
+
+
+def check_file(kept, role, pieces, recipe):
+    """(statement, holds) for one GGUF file."""
+    facts, metadata, tensors = describe(role)
+    for key in ("sha256", "bytes", "shape", "parameters"):
+        yield f"{role}: {key} is as recorded", facts[key] == kept["models"][role][key]
+    yield f"{role}: tensors are those of a Llama of this shape", tensors == expected_tensors(facts["shape"])
+    yield f"{role}: has the vocabulary of its tokenizer.json", metadata["tokenizer.ggml.tokens"] == pieces
+    yield f"{role}: was made with this recipe", metadata["costeer.recipe"] == recipe
+    yield f"{role}: the training log ends as recorded", last_log_row(role) == kept["models"][role]["training"]
+    yield f"{role}: carries a ChatML template", "<|im_start|>" in metadata["tokenizer.chat_template"]
+
+
 def check_files(kept):
-    """(statement, holds) for the two GGUF files."""
-    with open(os.path.join(HERE, "tokenizer.json"), encoding="utf-8") as file:
-        pieces = json.load(file)["pieces"]
+    """(statement, holds) for the GGUF files."""
+    pieces, other = load_pieces(""), load_pieces("other")
     yield "the recipe's files are those recorded", recipe_hash() == kept["recipe"]
+    yield "the second SLM's recipe is the one recorded", other_recipe_hash() == kept["other_recipe"]
     yield "the vocabulary is the one recorded", vocabulary_hash(pieces) == kept["vocabulary_sha256"]
-    total = 0
-    for role in ROLES:
-        facts, metadata, tensors = describe(role)
-        total += facts["bytes"]
-        for key in ("sha256", "bytes", "shape", "parameters"):
-            yield f"{role}: {key} is as recorded", facts[key] == kept["models"][role][key]
-        yield f"{role}: tensors are those of a Llama of this shape", tensors == expected_tensors(facts["shape"])
-        yield f"{role}: has the vocabulary of tokenizer.json", metadata["tokenizer.ggml.tokens"] == pieces
-        yield f"{role}: was made with this recipe", metadata["costeer.recipe"] == kept["recipe"]
-        yield f"{role}: the training log ends as recorded", last_log_row(role) == kept["models"][role]["training"]
-        yield f"{role}: carries a ChatML template", "<|im_start|>" in metadata["tokenizer.chat_template"]
-    yield "both files together are at most 16 MB", total <= MAX_BYTES
+    for role in ("llm", "slm"):
+        yield from check_file(kept, role, pieces, kept["recipe"])
+    # In the file special tokens and bytes stand last (export.py).
+    yield from check_file(kept, "slm-other", other[260:] + other[4:260] + other[:4], kept["other_recipe"])
+    sizes = {role: describe(role)[0]["bytes"] for role in ROLES}
+    yield "the pair together is at most 16 MB", sizes["llm"] + sizes["slm"] <= MAX_BYTES
+    yield "the second SLM is at most 4 MB", sizes["slm-other"] <= MAX_BYTES_OTHER
 
 
 def check_evaluation(kept):

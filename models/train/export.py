@@ -13,22 +13,36 @@ import torch
 
 import model
 import tokenizer as tok
-from recipe import recipe_hash
+from recipe import other_recipe_hash, recipe_hash
 from train import SHAPES
+from train_other import other_shape
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONTEXT_LENGTH = 1024
 CHAT_TEMPLATE = ("{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
                  "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
-TITLES = {"llm": "CoSteer built-in LLM", "slm": "CoSteer built-in SLM"}
+TITLES = {"llm": "CoSteer built-in LLM", "slm": "CoSteer built-in SLM", "slm-other": "CoSteer second SLM, other vocabulary"}
+ALL_SHAPES = {**SHAPES, "slm-other": other_shape()}
+
+
+def load_pieces(role):
+    folder = os.path.join(HERE, "other") if role == "slm-other" else HERE
+    return tok.Tokenizer.load(os.path.join(folder, "tokenizer.json")).pieces
+
+
+def id_order(role, n_pieces):
+    """The pieces' numbers in the order of the file's ids. The second SLM has its special tokens and bytes last, as many
+    models do, so that no id means the same as in the LLM."""
+    order = list(range(n_pieces))
+    return order[tok.FIRST_PIECE:] + order[tok.FIRST_BYTE:tok.FIRST_PIECE] + order[:tok.FIRST_BYTE] if role == "slm-other" else order
 
 
 def add_metadata(writer, gguf, role, shape):
+    recipe = other_recipe_hash() if role == "slm-other" else recipe_hash()
     writer.add_name(TITLES[role])
     writer.add_author("CoSteer")
-    writer.add_description(f"The {role.upper()} of CoSteer's built-in pair, trained on generated notes and requests. "
-                           f"Recipe {recipe_hash()}")
-    writer.add_string("costeer.recipe", recipe_hash())
+    writer.add_description(f"{TITLES[role]}, trained on generated notes and requests. Recipe {recipe}")
+    writer.add_string("costeer.recipe", recipe)
     writer.add_string("costeer.role", role)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_context_length(CONTEXT_LENGTH)
@@ -43,37 +57,34 @@ def add_metadata(writer, gguf, role, shape):
     writer.add_vocab_size(shape.vocab)
 
 
-def add_vocabulary(writer, gguf, tokenizer):
+def piece_type(gguf, piece):
+    if piece < tok.FIRST_BYTE:
+        return gguf.TokenType.UNKNOWN if piece == tok.UNK else gguf.TokenType.CONTROL
+    return gguf.TokenType.BYTE if piece < tok.FIRST_PIECE else gguf.TokenType.NORMAL
+
+
+def add_vocabulary(writer, gguf, pieces, order):
     """The pieces in SentencePiece form: a merged piece's score is minus its rank, so early merges win."""
-    types, scores = [], []
-    for i in range(len(tokenizer.pieces)):
-        kind = gguf.TokenType.NORMAL
-        if i < tok.FIRST_BYTE:
-            kind = gguf.TokenType.UNKNOWN if i == tok.UNK else gguf.TokenType.CONTROL
-        elif i < tok.FIRST_PIECE:
-            kind = gguf.TokenType.BYTE
-        types.append(kind)
-        scores.append(float(-i))
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list(tokenizer.pieces)
-    writer.add_token_scores(scores)
-    writer.add_token_types(types)
-    writer.add_bos_token_id(tok.END_OF_TEXT)
-    writer.add_eos_token_id(tok.IM_END)
-    writer.add_eot_token_id(tok.IM_END)
-    writer.add_unk_token_id(tok.UNK)
-    writer.add_pad_token_id(tok.END_OF_TEXT)
+    writer.add_token_list([pieces[piece] for piece in order])
+    writer.add_token_scores([float(-piece) for piece in order])
+    writer.add_token_types([piece_type(gguf, piece) for piece in order])
+    writer.add_bos_token_id(order.index(tok.END_OF_TEXT))
+    writer.add_eos_token_id(order.index(tok.IM_END))
+    writer.add_eot_token_id(order.index(tok.IM_END))
+    writer.add_unk_token_id(order.index(tok.UNK))
+    writer.add_pad_token_id(order.index(tok.END_OF_TEXT))
     writer.add_add_bos_token(False)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def tensors(parameters):
+def tensors(parameters, order):
     """(GGUF name, array) of every tensor; the rotary pairs are neighbours, as llama.cpp has them."""
     shape = parameters.shape
-    yield "token_embd.weight", parameters["embedding"]
+    yield "token_embd.weight", parameters["embedding"][order]
     for i in range(shape.layers):
         query, key, value = parameters[f"{i}.qkv"].chunk(3, 0)
         gate, up = parameters[f"{i}.gate_up"].chunk(2, 0)
@@ -87,13 +98,14 @@ def tensors(parameters):
 
 def export(gguf, checkpoint, role, path):
     """Write to a neighbouring name and rename, so that no reader sees half a file."""
-    shape = SHAPES[role]
+    shape, pieces = ALL_SHAPES[role], load_pieces(role)
+    order = id_order(role, len(pieces))
     parameters = model.Parameters(shape, 0)
     parameters.flat.copy_(torch.load(checkpoint)["flat"])
     writer = gguf.GGUFWriter(path + ".new", "llama")
     add_metadata(writer, gguf, role, shape)
-    add_vocabulary(writer, gguf, tok.Tokenizer.load(os.path.join(HERE, "tokenizer.json")))
-    for name, tensor in tensors(parameters):
+    add_vocabulary(writer, gguf, pieces, order)
+    for name, tensor in tensors(parameters, order):
         array = tensor.detach().contiguous().numpy()
         writer.add_tensor(name, array.astype("float16") if array.ndim == 2 else array)
     writer.write_header_to_file()
@@ -105,7 +117,7 @@ def export(gguf, checkpoint, role, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--role", choices=sorted(SHAPES), required=True)
+    parser.add_argument("--role", choices=sorted(ALL_SHAPES), required=True)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--llama-source", default=os.environ.get("LLAMA_SOURCE_DIR"))

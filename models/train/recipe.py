@@ -7,13 +7,21 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = ["data.py", "model.py", "notes.py", "phrasings.py", "planting.py", "tokenizer.json", "tokenizer.py", "train.py", "values.py", "words.py"]
 
 
-def recipe_hash():
-    """SHA-256 over the names and contents of FILES."""
+# What the second SLM takes in addition: its vocabulary.
+OTHER_FILES = FILES + ["build_other_tokenizer.py", "other/tokenizer.json", "train_other.py"]
+
+
+def recipe_hash(files=FILES):
+    """SHA-256 over the names and contents of the files."""
     digest = hashlib.sha256()
-    for name in FILES:
+    for name in files:
         with open(os.path.join(HERE, name), "rb") as file:
             digest.update(name.encode() + b"\0" + file.read() + b"\0")
     return digest.hexdigest()
+
+
+def other_recipe_hash():
+    return recipe_hash(OTHER_FILES)
 
 
 def vocabulary_hash(pieces):
