@@ -7,6 +7,7 @@ install(TARGETS costeer costeer_shared costeer_static
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/costeer DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES ${PROJECT_SOURCE_DIR}/models/costeer-llm.gguf ${PROJECT_SOURCE_DIR}/models/costeer-slm.gguf
+  ${PROJECT_SOURCE_DIR}/models/costeer-slm-other.gguf
   ${PROJECT_SOURCE_DIR}/models/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/costeer/models)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/demo DESTINATION ${CMAKE_INSTALL_DATADIR}/costeer/models)
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The two training runs of the committed files, one after the other; they may run at once on two cores.
+# The training runs of the committed files, one after the other; they may run at once.
 # usage: sh models/train/commands.sh OUT [PYTHON]
 set -eu
 out=$1
@@ -19,3 +19,7 @@ export MALLOC_MMAP_THRESHOLD_=8000000000 MALLOC_TRIM_THRESHOLD_=16000000000 MALL
 mv "$out/llm-final.pt" "$out/llm-1400.pt"
 "$python" "$here/train.py" --role llm --out "$out" --rate 1.5e-3 --smoothing 0.01 --exercises-until 800 --tokens 3072 \
   --ordinary-invented 0.7 --resume "$out/llm-1400.pt" --decay-start 2300 --decay-steps 1000
+
+# The second SLM: the SLM's recipe with a vocabulary of its own, and fewer steps.
+"$python" "$here/train_other.py" --role slm --out "$out/other" --rate 2.5e-3 --smoothing 0.02 --exercises-until 1200 \
+  --decay-start 1800 --decay-steps 1000
