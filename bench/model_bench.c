@@ -45,8 +45,9 @@ static costeer_err no_memory(costeer_error *err)
 typedef struct slm_setup {
     costeer_model *model;
     costeer_slm *slm;
+    int32_t n_contexts; /* of the SLM */
     costeer_tokens amateur;
-    costeer_tokens expert;
+    costeer_tokens experts[COSTEER_DELTAS_MAX];
 } slm_setup;
 
 static void slm_setup_dispose(slm_setup *setup)
@@ -54,32 +55,41 @@ static void slm_setup_dispose(slm_setup *setup)
     costeer_slm_free(setup->slm);
     costeer_model_free(setup->model);
     costeer_tokens_dispose(&setup->amateur);
-    costeer_tokens_dispose(&setup->expert);
+    for (int32_t i = 0; i < COSTEER_DELTAS_MAX; i++) {
+        costeer_tokens_dispose(&setup->experts[i]);
+    }
 }
 
-static costeer_err slm_setup_init(slm_setup *setup, const cs_bench_model_params *params, costeer_error *err)
+/* Make the SLM anew, for as many contexts. */
+static costeer_err slm_setup_contexts(slm_setup *setup, const cs_bench_model_params *params, int32_t n, costeer_error *err)
 {
     const costeer_slm_params slm = {
-        .n_contexts = 1, .n_ctx = params->n_prompt + params->n_context + params->n_tokens, .n_threads = params->n_threads_slm};
-    costeer_err result = costeer_model_load(params->slm, NULL, &setup->model, err);
-    if (result == COSTEER_OK) {
-        result = costeer_slm_create(setup->model, &slm, &setup->slm, err);
-    }
+        .n_contexts = n, .n_ctx = params->n_prompt + params->n_context + params->n_tokens, .n_threads = params->n_threads_slm};
+    costeer_slm_free(setup->slm);
+    setup->n_contexts = n;
+    const costeer_err result = costeer_slm_create(setup->model, &slm, &setup->slm, err);
     if (result == COSTEER_OK) {
         costeer_slm_set_cancel(setup->slm, params->cancel);
     }
     return result;
 }
 
+static costeer_err slm_setup_init(slm_setup *setup, const cs_bench_model_params *params, costeer_error *err)
+{
+    const costeer_err result = costeer_model_load(params->slm, NULL, &setup->model, err);
+    return result == COSTEER_OK ? slm_setup_contexts(setup, params, 1, err) : result;
+}
+
 static costeer_err slm_setup_prompts(slm_setup *setup, const cs_bench_model_params *params, int32_t round, costeer_error *err)
 {
     const int32_t n_vocab = costeer_model_get_info(setup->model)->n_vocab;
-    const uint64_t seed = 2 * (uint64_t)round;
-    if (!fill_prompt(&setup->amateur, params->n_prompt, n_vocab, seed) ||
-        !fill_prompt(&setup->expert, params->n_prompt + params->n_context, n_vocab, seed + 1)) {
-        return no_memory(err);
+    const uint64_t seed = (1 + COSTEER_DELTAS_MAX) * (uint64_t)round;
+    bool is_filled = fill_prompt(&setup->amateur, params->n_prompt, n_vocab, seed);
+    for (int32_t i = 0; i < setup->n_contexts && is_filled; i++) {
+        is_filled = fill_prompt(&setup->experts[i], params->n_prompt + params->n_context, n_vocab, seed + 1 + (uint64_t)i);
     }
-    return costeer_slm_set_prompts(setup->slm, &setup->amateur, &setup->expert, params->n_tokens, err);
+    return is_filled ? costeer_slm_set_prompts(setup->slm, &setup->amateur, setup->experts, params->n_tokens, err)
+                     : no_memory(err);
 }
 
 /* One round: both prompts, then the steps, each timed. */
@@ -121,6 +131,73 @@ costeer_err cs_bench_slm(const cs_bench_model_params *params, cs_bench_slm_resul
     }
     free(steps);
     free(prefills);
+    slm_setup_dispose(&setup);
+    return result;
+}
+
+/* ---- more contexts ----------------------------------------------------------------------------------------------- */
+
+/* One round with every number of contexts in turn; round −1 warms up. `medians` is [n_max], `best` keeps the fastest step. */
+static costeer_err time_contexts(slm_setup *setup, const cs_bench_model_params *params, int32_t round, int32_t n_max,
+                                 double *steps, double *medians, cs_bench_contexts_result *out, costeer_error *err)
+{
+    const int32_t n_steps = round < 0 && params->n_tokens > N_WARM_UP ? N_WARM_UP : params->n_tokens;
+    costeer_err result = COSTEER_OK;
+    for (int32_t n = 1; n <= n_max && result == COSTEER_OK; n++) {
+        double prefill_us;
+        result = slm_setup_contexts(setup, params, n, err);
+        if (result == COSTEER_OK) {
+            result = slm_setup_prompts(setup, params, round + 1, err);
+        }
+        if (result == COSTEER_OK) {
+            result = time_steps(setup, n_steps, &prefill_us, steps, err);
+        }
+        if (result == COSTEER_OK && round >= 0) {
+            medians[n - 1] = cs_bench_median(steps, (size_t)n_steps); /* which sorts */
+            out[n - 1].step_best_us = round == 0 || steps[0] < out[n - 1].step_best_us ? steps[0] : out[n - 1].step_best_us;
+        }
+    }
+    return result;
+}
+
+/* `values` has room for one number per round. */
+static void summarise_contexts(const double *medians, size_t n_rounds, int32_t n_max, double *values,
+                               cs_bench_contexts_result *out)
+{
+    const size_t width = (size_t)n_max;
+    for (size_t i = 0; i < width; i++) {
+        for (size_t round = 0; round < n_rounds; round++) {
+            values[round] = medians[round * width + i];
+        }
+        out[i].step_us = cs_bench_median(values, n_rounds);
+        for (size_t round = 0; round < n_rounds; round++) {
+            const double one = medians[round * width];
+            values[round] = i == 0 ? 0.0 : (medians[round * width + i] - one) / ((double)i * one);
+        }
+        out[i].added_share = cs_bench_median(values, n_rounds);
+    }
+}
+
+costeer_err cs_bench_slm_contexts(const cs_bench_model_params *params, int32_t n_max, cs_bench_contexts_result *out,
+                                  costeer_error *err)
+{
+    const size_t n_rounds = (size_t)params->n_rounds;
+    slm_setup setup = {0};
+    double *steps = calloc((size_t)params->n_tokens, sizeof *steps);
+    double *medians = calloc(n_rounds * (size_t)n_max, sizeof *medians);
+    double *values = calloc(n_rounds, sizeof *values);
+    costeer_err result =
+        steps != NULL && medians != NULL && values != NULL ? slm_setup_init(&setup, params, err) : no_memory(err);
+    for (int32_t round = -1; round < params->n_rounds && result == COSTEER_OK; round++) {
+        double *row = medians + (round < 0 ? 0 : (size_t)round) * (size_t)n_max;
+        result = time_contexts(&setup, params, round, n_max, steps, row, out, err);
+    }
+    if (result == COSTEER_OK) {
+        summarise_contexts(medians, n_rounds, n_max, values, out);
+    }
+    free(steps);
+    free(medians);
+    free(values);
     slm_setup_dispose(&setup);
     return result;
 }

@@ -34,6 +34,25 @@ typedef struct cs_bench_slm_result {
  */
 costeer_err cs_bench_slm(const cs_bench_model_params *params, cs_bench_slm_result *out, costeer_error *err);
 
+/** The step of an SLM with some contexts: one batch of a token for each, and one for the amateur. */
+typedef struct cs_bench_contexts_result {
+    double step_us;      /* median over rounds of a round's median */
+    double step_best_us; /* the fastest of all steps */
+    /* (t_n − t_1) / ((n − 1) t_1), t_1 being the step with one context of the same round: median over rounds; 0 for n = 1 */
+    double added_share;
+} cs_bench_contexts_result;
+
+/**
+ * Measure the SLM's step with 1, 2 … n_max contexts, each with a prompt of its own; in every round all of them in turn, so that
+ * they meet the same state of the machine.
+ *
+ * @param n_max     1 … COSTEER_DELTAS_MAX
+ * @param[out] out  [n_max] entry i has i + 1 contexts
+ * @return as cs_bench_slm()
+ */
+costeer_err cs_bench_slm_contexts(const cs_bench_model_params *params, int32_t n_max, cs_bench_contexts_result *out,
+                                  costeer_error *err);
+
 /** One way of producing answers, in the steady state: without prompts and first tokens. Medians over rounds. */
 typedef struct cs_bench_answer {
     double tokens_per_s;

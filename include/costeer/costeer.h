@@ -6,6 +6,7 @@
 #include <costeer/cloud.h>
 #include <costeer/ensemble.h>
 #include <costeer/error.h>
+#include <costeer/eval.h>
 #include <costeer/gate.h>
 #include <costeer/log.h>
 #include <costeer/method.h>

@@ -51,6 +51,8 @@ typedef struct costeer_ensemble_prompts {
 typedef struct costeer_ensemble_parts {
     costeer_cloud *cloud;
     costeer_delta_source *deltas; /**< NULL: unsteered */
+    bool deltas_are_local;        /**< they come from this device's SLM, so that it could finish an answer alone: without it,
+                                     COSTEER_CLOUD_FAILURE_LOCAL must not be asked for */
     const costeer_model *model;   /**< whose tokens the answer consists of */
     const int32_t *prompt;        /**< [n_prompt] of the base; n_prompt 0 when the cloud is given the chat */
     size_t n_prompt;

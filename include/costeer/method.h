@@ -9,6 +9,7 @@
 
 #include <costeer/gate.h>
 #include <costeer/steer.h>
+#include <math.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -78,7 +79,8 @@ typedef struct costeer_method_settings {
 /**
  * Compute the weight of a method's delta.
  *
- * @param[out] out  0 for a method without deltas
+ * @param settings  NULL: none
+ * @param[out] out  0 for a method without deltas; unchanged on failure
  * @return COSTEER_OK; COSTEER_EINVAL: a setting that the method does not have (the message says which), or out of range
  */
 COSTEER_API costeer_err costeer_method_compute_weight(const costeer_method *method, const costeer_method_settings *settings,

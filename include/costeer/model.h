@@ -18,8 +18,9 @@ typedef struct costeer_model costeer_model;
 typedef bool (*costeer_model_progress_fn)(float share, void *user);
 
 typedef struct costeer_model_params {
-    int32_t n_gpu_layers; /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
-    bool vocab_only;      /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
+    int32_t n_gpu_layers;  /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
+    bool vocab_only;       /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
+    const char *lora_path; /**< a LoRA adapter (GGUF) for the model, applied to all that is computed with it; NULL: none */
     costeer_model_progress_fn progress; /**< may be NULL */
     void *progress_user;
 } costeer_model_params;
@@ -30,13 +31,16 @@ typedef struct costeer_model_params {
  * @param params    NULL: defaults (no offload, weights loaded, no progress)
  * @param[out] out  free with costeer_model_free() after everything made from it; NULL on failure
  * @return COSTEER_OK; COSTEER_EMODEL: the file is missing, truncated, not GGUF, damaged, or cannot generate text (an embedding or
- *         encoder model); COSTEER_ENOMEM; COSTEER_ECANCELED
+ *         encoder model), or the adapter is none, is damaged, or belongs to another model; COSTEER_ENOMEM; COSTEER_ECANCELED
  *
  * Threads: one load at a time.   Blocks: for the time it takes to read the file.
  */
 COSTEER_API costeer_err costeer_model_load(const char *path, const costeer_model_params *params, costeer_model **out,
                                            costeer_error *err);
 COSTEER_API void costeer_model_free(costeer_model *model);
+
+/** True when a file is a GGUF adapter, which goes on top of a model; false for everything else, unreadable files too. */
+COSTEER_API bool costeer_model_is_adapter(const char *path);
 
 /** What a model is. Strings live as long as the model. */
 typedef struct costeer_model_info {

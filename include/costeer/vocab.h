@@ -72,6 +72,15 @@ COSTEER_API void costeer_vocab_map_read_coverage(const costeer_vocab_map *map, c
  * none. SAME: the token itself. */
 COSTEER_API int32_t costeer_vocab_map_partner(const costeer_vocab_map *map, int32_t llm_token);
 
+/**
+ * Time what mode BYTE computes for one row of the SLM's logits, on made-up ones: for benches.
+ *
+ * @param[out] us  [n_runs] microseconds of each pass
+ * @return COSTEER_OK; COSTEER_EINVAL: the map is of another mode; COSTEER_ENOMEM
+ */
+COSTEER_API costeer_err costeer_vocab_map_time_passes(const costeer_vocab_map *map, size_t n_runs, double *us,
+                                                      costeer_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,20 +1,15 @@
-/* One answer: a cloud, optional deltas, a prompt; what came out of it. generate and compare are made of these. */
+/* One answer of what an ensemble put together, and what came out of it. generate and compare are made of these. */
 #ifndef CS_CLI_ANSWER_H
 #define CS_CLI_ANSWER_H
 
-#include "cli/inputs.h"
-#include "cli/pair.h"
 #include "util/buffer.h"
 
-#include <costeer/session.h>
+#include <costeer/ensemble.h>
 #include <jansson.h>
 
 /** What is to be answered. Not owned. */
 typedef struct cs_cli_answer_request {
-    costeer_cloud *cloud;
-    costeer_delta_source *deltas; /**< NULL: unsteered */
-    const costeer_model *model;   /**< its vocabulary spells the tokens */
-    const costeer_tokens *prompt;
+    const costeer_ensemble_parts *parts;
     costeer_session_params params; /**< callbacks and user may be set: they are called with every position and text */
 } cs_cli_answer_request;
 
@@ -40,25 +35,5 @@ double cs_cli_answer_rate(const cs_cli_answer *answer);
 
 /** {"prefill", "slm", "llm_wait", "fuse", "total"} in µs. NULL when memory is out. */
 json_t *cs_cli_answer_times(const cs_cli_answer *answer);
-
-/* ---- what a request needs ---------------------------------------------------------------------------------------- */
-
-/** The steered side: the SLM with its prompts set. */
-typedef struct cs_device {
-    costeer_slm *slm;
-    costeer_tokens amateur;
-    costeer_tokens experts[CS_OPTION_LIST_MAX];
-} cs_device;
-
-/** Build a prompt's tokens; context NULL: without. Returns an exit code. */
-int cs_prompt_build(const costeer_model *model, const cs_settings *settings, const cs_inputs *inputs, const char *context,
-                    costeer_tokens *out);
-
-/** Create the SLM and set its prompts. Dispose of it in every case. Returns an exit code. */
-int cs_device_open(const costeer_model *slm, const cs_settings *settings, const cs_inputs *inputs, cs_device *out);
-void cs_device_dispose(cs_device *device);
-
-/** Create a cloud in this process. Returns an exit code. */
-int cs_cloud_open(const costeer_model *model, const cs_settings *settings, int32_t n_threads, costeer_cloud **out);
 
 #endif

@@ -15,6 +15,7 @@ typedef struct cs_bench_settings {
     int32_t n_context;
     int32_t n_tokens;
     int32_t n_vocab;
+    int32_t contexts;
     int32_t repeat;
     bool json;
     const char *output;

@@ -7,7 +7,7 @@
 
 #include "cli/options.h"
 
-#define CS_COMMAND_GROUPS_MAX 8
+#define CS_COMMAND_GROUPS_MAX 10
 
 typedef struct cs_command {
     const char *name;

@@ -71,6 +71,13 @@ static const cs_option options[] = {
      .default_value = "64",
      FIELD(n_tokens),
      .help = "Tokens of an answer; end tokens do not end it, but in net they do"},
+    {.name = "contexts",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = COSTEER_DELTAS_MAX},
+     .default_value = "1",
+     FIELD(contexts),
+     .help = "Measure steps with 1 to N contexts, and what an added one costs (slm)"},
     {.name = "n-vocab",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -135,8 +142,49 @@ static int bench_fuse(const cs_bench_settings *settings, cs_output *out)
 
 /* ---- slm --------------------------------------------------------------------------------------------------------- */
 
+static json_t *contexts_json(const cs_bench_model_params *params, int32_t n_max, const cs_bench_contexts_result *results)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < n_max; i++) {
+        (void)json_array_append_new(list,
+                                    json_pack("{s:i, s:f, s:f, s:f}", "contexts", i + 1, "step_us", results[i].step_us,
+                                              "step_best_us", results[i].step_best_us, "added_share", results[i].added_share));
+    }
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:o}", "bench", "slm", "threads", params->n_threads_slm, "n_prompt",
+                     params->n_prompt, "n_context", params->n_context, "n_tokens", params->n_tokens, "repeat", params->n_rounds,
+                     "steps", list);
+}
+
+static int bench_slm_contexts(const cs_bench_settings *settings, cs_output *out)
+{
+    const cs_bench_model_params params = model_params(settings);
+    cs_bench_contexts_result results[COSTEER_DELTAS_MAX];
+    costeer_error err;
+    if (cs_bench_slm_contexts(&params, settings->contexts, results, &err) != COSTEER_OK) {
+        return cs_fail_error(&err);
+    }
+    if (settings->json) {
+        return cs_json_print(out, contexts_json(&params, settings->contexts, results));
+    }
+    cs_output_print(out,
+                    "one batch of amateur and contexts, %" PRId32 " thread(s), medians of %" PRId32 " times %" PRId32 " steps\n",
+                    params.n_threads_slm, params.n_rounds, params.n_tokens);
+    cs_output_print(out, "  contexts    step ms    best ms   an added one, as a share of the step with one\n");
+    for (int32_t i = 0; i < settings->contexts; i++) {
+        cs_output_print(out, "  %8" PRId32 " %10.2f %10.2f", i + 1, results[i].step_us / 1e3, results[i].step_best_us / 1e3);
+        if (i > 0) {
+            cs_output_print(out, "   %.2f", results[i].added_share);
+        }
+        cs_output_print(out, "\n");
+    }
+    return CS_EXIT_OK;
+}
+
 static int bench_slm(const cs_bench_settings *settings, cs_output *out)
 {
+    if (settings->contexts > 1) {
+        return bench_slm_contexts(settings, out);
+    }
     const cs_bench_model_params params = model_params(settings);
     cs_bench_slm_result r;
     costeer_error err;
@@ -311,7 +359,9 @@ const cs_command cs_command_bench = {
         "\n"
         "fuse: the fused greedy choice, against the published loop of 20 steps, and against merely reading the three arrays.\n"
         "\n"
-        "slm: the step that expert and amateur take in one batch of two tokens.\n"
+        "slm: the step that expert and amateur take in one batch of two tokens. With --contexts: steps with 1 to N experts, and "
+        "the "
+        "cost of an added one as a share of the step with one: (t_N - t_1) / ((N - 1) t_1).\n"
         "\n"
         "generate: answers of the LLM alone and steered ones in turn, without prompts and first tokens; and the most memory the "
         "process has used, beside the sizes of model files and KV caches.\n"
@@ -325,6 +375,7 @@ const cs_command cs_command_bench = {
         "the round trip, the steps and the corrections predict. With --sessions: the total rate of many answers at once.",
     .examples = "  costeer bench fuse\n"
                 "  costeer bench slm --slm small.gguf --threads-slm 1\n"
+                "  costeer bench slm --slm small.gguf --contexts 4\n"
                 "  costeer bench generate --llm large.gguf --slm small.gguf --n-tokens 64 --json\n"
                 "  costeer bench net --step-ms 30 --round-trip-ms 0,50 --modes plain,lockstep,streamed\n"
                 "  costeer bench net --sessions 16 --json --output sessions.json",

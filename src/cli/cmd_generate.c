@@ -14,9 +14,15 @@
 
 typedef struct generation {
     cs_setup setup;
+    costeer_ensemble_parts parts;
     costeer_vocab vocab;
     cs_cli_answer answer;
 } generation;
+
+static const cs_choice *choice_of(const generation *g)
+{
+    return &g->setup.choices.items[0];
+}
 
 /* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
@@ -30,7 +36,7 @@ static bool on_text(const char *text, size_t n_bytes, void *user)
 static bool on_position(const costeer_position *position, void *user)
 {
     generation *g = user;
-    return g->setup.settings.trace == NULL || cs_trace_write(&g->setup.trace, &g->vocab, position);
+    return g->setup.settings.trace == NULL || cs_trace_write(&g->setup.trace, NULL, &g->vocab, position);
 }
 
 /* ---- after ------------------------------------------------------------------------------------------------------- */
@@ -45,27 +51,39 @@ static json_t *describe_model(const costeer_model *model, const char *name)
     return json_pack("{s:o, s:s}", "name", cs_json_text(name, strlen(name)), "vocab_sha256", info->vocab_sha256);
 }
 
-/* A node's model has the vocabulary that the SLM was found to share with it. */
-static json_t *describe_models(const cs_setup *s)
+/* A node's model has the vocabulary that spells its tokens here. */
+static json_t *describe_models(const generation *g)
 {
-    bool is_remote = s->settings.cloud != NULL;
-    return json_pack("{s:o, s:o}", "llm", describe_model(cs_setup_vocab(s), is_remote ? cs_remote_name(&s->remote) : NULL), "slm",
-                     describe_model(s->device.slm != NULL ? s->pair.slm : NULL, NULL));
+    const cs_setup *s = &g->setup;
+    const costeer_method *method = choice_of(g)->method;
+    const costeer_model *llm = costeer_method_uses_llm(method) ? cs_pair_spelling(&s->pair) : NULL;
+    const costeer_model *slm = costeer_method_uses_slm(method) ? s->pair.slm : NULL;
+    json_t *models =
+        json_pack("{s:o, s:o}", "llm", describe_model(llm, s->settings.cloud != NULL ? cs_remote_name(&s->remote) : NULL), "slm",
+                  describe_model(slm, NULL));
+    if (s->pair.tuned != NULL && json_object_set_new(models, "tuned_slm", describe_model(s->pair.tuned, NULL)) != 0) {
+        json_decref(models);
+        return NULL;
+    }
+    return models;
 }
 
 static json_t *make_report(const generation *g)
 {
     const cs_setup *s = &g->setup;
+    const cs_choice *choice = choice_of(g);
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
-    json_t *report = json_pack(
-        "{s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "text",
-        cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
-        "finish", cs_cli_answer_finish(a), "strength", s->device.slm != NULL ? s->strength : 0.0, "n_tokens", (int)r->n_tokens,
-        "n_steered", (int)r->n_steered, "certified", (int)r->n_certified, "deepened", (int)r->n_deepened, "uncertified",
-        (int)r->n_uncertified, "times_us", cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models",
-        describe_models(s), "seed", (json_int_t)s->settings.sampler.seed, "cloud", cs_report_cloud(s, a));
-    if (report != NULL && cs_report_set_local(report, a) != 0) {
+    json_t *report = json_pack("{s:s, s:b, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
+                               choice->method->name, "shows_context", (int)costeer_method_shows_context(choice->method), "text",
+                               cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens",
+                               cs_json_ids(a->tokens, a->n_tokens), "finish", cs_cli_answer_finish(a), "strength", choice->weight,
+                               "n_tokens", (int)r->n_tokens, "n_steered", (int)r->n_steered, "certified", (int)r->n_certified,
+                               "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "times_us",
+                               cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g),
+                               "seed", (json_int_t)s->settings.sampler.seed, "cloud",
+                               costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
+    if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a)) != 0) {
         json_decref(report);
         return NULL;
     }
@@ -88,6 +106,24 @@ static int close_outputs(generation *g, int exit_code)
     return cs_setup_close_outputs(s, keep, exit_code);
 }
 
+/* What the method did. */
+static void describe_steering(const generation *g, char *buffer, size_t size)
+{
+    const cs_choice *choice = choice_of(g);
+    const char *vocab = cs_setup_vocab_name(&g->setup, choice->method);
+    if (!cs_method_is_steered(choice->method)) {
+        snprintf(buffer, size, ", not steered");
+        return;
+    }
+    int n = snprintf(buffer, size, ", %d steered (strength %.4g)", (int)g->answer.report.n_steered, choice->weight);
+    if (choice->gate.kind != COSTEER_GATE_NONE && n > 0 && (size_t)n < size) {
+        n += snprintf(buffer + n, size - (size_t)n, ", %d gated", (int)g->answer.report.n_gated);
+    }
+    if (vocab != NULL && g->setup.pair.map != NULL && n > 0 && (size_t)n < size) {
+        snprintf(buffer + n, size - (size_t)n, ", vocab %s", vocab);
+    }
+}
+
 /* Short enough for a terminal of 80 columns in the usual case. */
 static void print_summary(const generation *g)
 {
@@ -96,20 +132,20 @@ static void print_summary(const generation *g)
     if (s->settings.quiet || !(s->settings.verbose || cs_stderr_is_terminal())) {
         return;
     }
-    char steered[96] = ", not steered";
-    char certified[64] = "";
-    char cloud[160];
-    if (s->device.slm != NULL) {
-        snprintf(steered, sizeof steered, ", %d steered (strength %.4g)", (int)r->n_steered, s->strength);
-    }
+    char steered[128];
+    char certified[64] = ", all certified";
+    char cloud[160] = "";
+    const char *exposure = cs_report_exposure(s, choice_of(g)->method);
+    describe_steering(g, steered, sizeof steered);
     if (r->n_uncertified > 0 || r->n_deepened > 0) {
         snprintf(certified, sizeof certified, ", %d certified, %d deepened, %d unproved", (int)r->n_certified, (int)r->n_deepened,
                  (int)r->n_uncertified);
-    } else {
-        snprintf(certified, sizeof certified, ", all certified");
     }
-    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s, %s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered, certified,
-            cs_cli_answer_finish(&g->answer), cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud));
+    if (costeer_method_uses_llm(choice_of(g)->method)) {
+        cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud);
+    }
+    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s, %s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
+            certified, cs_cli_answer_finish(&g->answer), exposure[0] != '\0' ? "; " : "", exposure, cloud);
 }
 
 /* The exit code of an answer; a failed write is told when the outputs are closed. */
@@ -128,41 +164,48 @@ static int judge(const generation *g)
 static int answer(generation *g)
 {
     cs_setup *s = &g->setup;
-    bool is_steered = s->device.slm != NULL;
-    const costeer_model *model = cs_setup_vocab(s);
-    g->vocab = costeer_model_vocab(model);
-    cs_cli_answer_request request = {.cloud = s->cloud, .model = model, .prompt = &s->prompt};
-    request.deltas = is_steered ? costeer_slm_delta_source(s->device.slm) : NULL;
-    request.params = cs_setup_session(s, is_steered);
+    int exit_code = cs_setup_use(s, choice_of(g), &g->parts);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
+    g->vocab = costeer_model_vocab(g->parts.model);
+    cs_cli_answer_request request = {.parts = &g->parts, .params = cs_setup_session(s, choice_of(g), &g->parts)};
     request.params.details = s->settings.trace != NULL;
     request.params.on_text = on_text;
     request.params.on_position = on_position;
     request.params.user = g;
     costeer_err status = cs_cli_answer_run(&request, &g->answer);
-    int exit_code = close_outputs(g, judge(g));
+    exit_code = close_outputs(g, judge(g));
     cs_report_tell_local(s, &g->answer);
     if (status == COSTEER_OK || status == COSTEER_ECANCELED) {
         print_summary(g);
     } else if (status != COSTEER_EABORTED) {
-        cs_fail_error(&g->answer.error);
+        cs_setup_fail(s, choice_of(g), &g->answer.error);
     }
     return exit_code;
+}
+
+static void hint_at_context(const cs_setup *s)
+{
+    const costeer_method *method = s->choices.items[0].method;
+    if (s->inputs.n_contexts > 0 && !cs_method_uses_context(method) && !s->settings.quiet) {
+        cs_fail(CS_EXIT_OK, "--method %s uses no context; what --context names was read for nothing", method->name);
+    }
 }
 
 static int run_steps(generation *g, const cs_arguments *arguments)
 {
     cs_setup *s = &g->setup;
-    int exit_code = cs_settings_resolve(&s->settings, arguments, &s->strength);
+    const char *fallback = s->settings.contexts.n > 0 ? "costeer" : "llm";
+    int exit_code = cs_choices_make(&s->settings, arguments, &fallback, 1, &s->choices);
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_setup_open_outputs(s);
+        exit_code = cs_setup_prepare(s, arguments);
     }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_inputs_read(&s->settings, arguments, &s->inputs);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
     }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_setup_open_models(s, s->inputs.n_contexts > 0);
-    }
-    return exit_code == CS_EXIT_OK ? answer(g) : exit_code;
+    hint_at_context(s);
+    return answer(g);
 }
 
 static int run(const cs_command *self, int argc, char **argv)
@@ -189,30 +232,61 @@ const cs_command cs_command_generate = {
         "the argument, or is read from --query-file or standard input. Without --context the LLM answers alone and the SLM is "
         "not loaded.\n"
         "\n"
+        "--method takes another way to answer; only the models that it uses are loaded. All are base + strength x (expert - "
+        "amateur); \"with\" has the contexts in its prompt:\n"
+        "\n"
+        "  method            base      expert, amateur   strength\n"
+        "  llm               LLM\n"
+        "  llm+context       LLM with                              shows the context\n"
+        "  slm               SLM                                   no cloud\n"
+        "  slm+context       SLM with                              no cloud\n"
+        "  costeer           LLM       SLM with, SLM     1.7833\n"
+        "  lightcosteer      LLM       SLM with, SLM     0.4762    one step of the update\n"
+        "  adacosteer        LLM       SLM with, SLM     1.7833    gate ada\n"
+        "  context-steering  LLM with  LLM with, LLM     1         shows the context\n"
+        "  linear-alignment  LLM with  LLM with, LLM     2         shows the context\n"
+        "  amulet            LLM with  LLM with, LLM     4.6487    shows the context\n"
+        "  proxy-tuning      LLM       SLM tuned, SLM    1         needs --tuned-slm\n"
+        "\n"
+        "Those that show the context put it into the LLM's prompt: with --cloud they are refused without "
+        "--allow-context-upload, and the summary and the field shows_context tell of it. costeer and its kin follow several "
+        "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.\n"
+        "\n"
         "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
-        "instead: text, tokens (ids), finish (end, length, stop or cancelled), strength, n_tokens, n_steered, certified, "
-        "deepened and uncertified (positions), times_us (prefill, slm, llm_wait, fuse, total), tokens_per_second (after the "
-        "prefill), models, seed, cloud, n_local, local_from and cloud_error. With --cloud, cloud has url, mode, round_trip_us, "
-        "bytes_up, bytes_down, tokens_sent, drafts_sent, withdrawn (drafts that were sent in vain), corrections, deepenings, "
-        "reconnects, steps and wasted_steps (of the node) and llm (the name of its model); without, it is null.\n"
+        "instead: method, shows_context (to the LLM), text, tokens (ids), finish (end, length, stop or cancelled), strength, "
+        "n_tokens, n_steered, certified, deepened and uncertified (positions), times_us (prefill, slm, llm_wait, fuse, total), "
+        "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
+        "seed, "
+        "vocab (how the vocabularies went together; null with one model), gate, n_gated (positions that it left alone), "
+        "n_slm_steps and n_slm_tokens (batches of the SLM behind its prompt, and tokens in them), cloud, n_local, local_from and "
+        "cloud_error. With --cloud, cloud has url, mode, round_trip_us, bytes_up, bytes_down, tokens_sent, drafts_sent, "
+        "withdrawn (drafts that were sent in vain), corrections, deepenings, reconnects, steps and wasted_steps (of the node) "
+        "and llm (the name of its model); without, it is null.\n"
         "\n"
         "When the node fails and --on-cloud-failure is local, the SLM writes the rest alone: a line on standard error says so "
         "(unless -q), n_local counts those tokens, local_from is the position of the first, cloud_error tells why, and the exit "
         "code is 0. With --cloud and without --template the node puts the query into its own chat template, and --ctx-size "
         "concerns the SLM only.\n"
         "\n"
-        "A line of --trace has position, token, text, is_end, steered, base_token (what the LLM alone would have taken), "
+        "LLM and SLM may have different vocabularies, see --vocab. A node's vocabulary is taken to be the SLM's; when it is not, "
+        "--llm names a GGUF that has it, of which nothing else is loaded. Drafts need one vocabulary.\n"
+        "\n"
+        "A line of --trace has position, token, text, is_end, steered, base_token (what the base alone would have taken), "
         "base_logprob, policy_logprob and delta of the token, best_before and best_after (five tokens each with text and "
-        "logprob), certified, n_deepened, n_entries, unsent_mass, is_local, slm_us, llm_wait_us and fuse_us. A text that is not "
-        "UTF-8 by "
-        "itself is also given as bytes. Log-probabilities are in nats; minus infinity is the string \"-inf\".\n"
+        "logprob), certified, n_deepened, n_entries, unsent_mass, gated, is_local, slm_us, llm_wait_us and fuse_us. A text that "
+        "is not UTF-8 by itself is also given as bytes. Log-probabilities are in nats; minus infinity is the string \"-inf\".\n"
         "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "
         "is there, the second kills.",
     .examples =
         "  costeer generate --context notes.txt \"Write a short bio of me.\"\n"
         "  costeer generate --llm big.gguf --slm small.gguf --context notes.txt --context tone.txt:0.5 --json <query.txt\n"
-        "  costeer generate --cloud wss://llm.example.org:8790 --cloud-token-file token --context notes.txt <query.txt",
-    .groups = {&cs_group_input, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer, &cs_group_output},
+        "  costeer generate --context notes.txt --context pompous.txt:-0.5 \"Write a short bio of me.\"\n"
+        "  costeer generate --method adacosteer --context notes.txt -v \"Write a short bio of me.\"\n"
+        "  costeer generate --cloud wss://llm.example.org:8790 --cloud-token-file token --context notes.txt <query.txt\n"
+        "  costeer generate --cloud wss://llm.example.org:8790 --llm its-vocab.gguf --slm small.gguf --context notes.txt "
+        "<query.txt",
+    .groups = {&cs_group_input, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer,
+               &cs_group_output},
     .run = run,
 };

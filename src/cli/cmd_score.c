@@ -2,10 +2,11 @@
  * costeer score: how likely a model finds a given answer, token by token through the same cloud that generate talks to. The
  * evaluation uses it for perplexity under the LLM that sees the context.
  */
-#include "cli/answer.h"
 #include "cli/cmd.h"
+#include "cli/inputs.h"
 #include "cli/json.h"
 #include "cli/message.h"
+#include "cli/pair.h"
 #include "cli/signals.h"
 
 #include <math.h>
@@ -75,13 +76,10 @@ typedef struct scoring {
 
 static int tokenize(scoring *s)
 {
-    const char *context = s->inputs.all_contexts;
-    int exit_code = cs_prompt_build(s->model, &s->settings, &s->inputs, context, &s->prompt);
-    if (exit_code != CS_EXIT_OK) {
-        return exit_code;
-    }
+    costeer_prompt prompt = cs_inputs_prompt(&s->settings, &s->inputs, s->inputs.all_contexts);
     costeer_error err = {.code = COSTEER_OK};
-    if (costeer_model_tokenize(s->model, s->text, strlen(s->text), false, false, &s->answer, &err) != COSTEER_OK) {
+    if (costeer_prompt_build(s->model, &prompt, &s->prompt, &err) != COSTEER_OK ||
+        costeer_model_tokenize(s->model, s->text, strlen(s->text), false, false, &s->answer, &err) != COSTEER_OK) {
         return cs_fail_error(&err);
     }
     return CS_EXIT_OK;
@@ -100,6 +98,13 @@ static int find_ends(scoring *s)
         }
     }
     return CS_EXIT_OK;
+}
+
+static int open_cloud(scoring *s)
+{
+    costeer_local_params params = {.n_ctx = s->settings.ctx_size, .n_threads = s->settings.threads_llm};
+    costeer_error err = {.code = COSTEER_OK};
+    return costeer_cloud_create_local(s->model, &params, &s->cloud, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
 }
 
 static int prepare(scoring *s, const cs_arguments *arguments)
@@ -123,7 +128,7 @@ static int prepare(scoring *s, const cs_arguments *arguments)
         exit_code = find_ends(s);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_cloud_open(s->model, &s->settings, s->settings.threads_llm, &s->cloud);
+        exit_code = open_cloud(s);
     }
     return exit_code;
 }

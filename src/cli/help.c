@@ -33,6 +33,8 @@ const cs_help_row cs_help_exit_codes[] = {
 
 const cs_help_row cs_help_environment[] = {
     {"COSTEER_MODELS_DIR", "the folder of the built-in pair; nowhere else is then looked for it"},
+    {"COSTEER_CACHE_DIR", "the folder where the tables between two vocabularies are kept; without: costeer under "
+                          "$XDG_CACHE_HOME, else ~/.cache/costeer; nowhere when neither that nor HOME is set"},
     {"NO_COLOR", "when set and not empty, compare uses no colours"},
     {"COLUMNS", "the width that compare lays its answers out for when the terminal does not tell one"},
     {NULL, NULL}};
@@ -67,7 +69,7 @@ const char *cs_help_option_note(const cs_option *option, char *buffer, size_t si
         snprintf(in_range, sizeof in_range, "in %s", range);
         parts[n++] = in_range;
     }
-    if (option->kind == CS_OPTION_TEXTS || option->kind == CS_OPTION_FILES) {
+    if ((option->kind == CS_OPTION_TEXTS || option->kind == CS_OPTION_FILES) && option->max_items != 1) {
         parts[n++] = "repeatable";
     }
     if (option->default_value != NULL) {

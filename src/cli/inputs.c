@@ -220,6 +220,15 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
     return exit_code;
 }
 
+costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context)
+{
+    return (costeer_prompt){.system = settings->system,
+                            .context = context,
+                            .query = inputs->query,
+                            .context_template = inputs->context_template,
+                            .chat_template = settings->chat_template};
+}
+
 void cs_inputs_dispose(cs_inputs *inputs)
 {
     for (size_t i = 0; i < CS_OPTION_LIST_MAX; i++) {

@@ -28,6 +28,9 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
 /** Read a whole text, without the byte order mark before it and the line ends after it; "-" is standard input. */
 int cs_input_read_text(const char *path, const char *what, char **out);
 
+/** The prompt for a context; NULL: without. It refers to settings and inputs. */
+costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context);
+
 void cs_inputs_dispose(cs_inputs *inputs);
 
 #endif

@@ -124,8 +124,10 @@ static bool store_choice(parser *p, const cs_option *option, const char *value, 
 
 static bool store_item(parser *p, const cs_option *option, const char *value, cs_option_list *list)
 {
-    if (list->n == CS_OPTION_LIST_MAX) {
-        p->exit_code = cs_fail(CS_EXIT_USAGE, "--%s: given more than %d times", option->name, CS_OPTION_LIST_MAX);
+    size_t n_max = option->max_items != 0 ? option->max_items : CS_OPTION_LIST_MAX;
+    if (list->n == n_max) {
+        p->exit_code = n_max == 1 ? cs_fail(CS_EXIT_USAGE, "--%s: given more than once", option->name)
+                                  : cs_fail(CS_EXIT_USAGE, "--%s: given more than %zu times", option->name, n_max);
         return false;
     }
     list->items[list->n++] = value;

@@ -44,6 +44,7 @@ typedef struct cs_option {
     const char *value_name;    /**< as shown: "FILE"; NULL for a flag */
     const char *choices;       /**< "error|warn|info|debug" */
     cs_option_range range;     /**< INT and REAL */
+    size_t max_items;          /**< TEXTS and FILES; 0: CS_OPTION_LIST_MAX */
     const char *default_value; /**< as it would be typed; NULL: none */
     size_t offset;             /**< of the field in the command's settings */
     const char *help;          /**< a sentence or more, without range and default */
@@ -60,7 +61,7 @@ typedef struct cs_option_group {
         (title), (options), sizeof(options) / sizeof((options)[0]) \
     }
 
-#define CS_OPTIONS_GIVEN_MAX 64
+#define CS_OPTIONS_GIVEN_MAX 128
 
 /** What a command line held besides values: the arguments that are not options, in order, and which options were given. */
 typedef struct cs_arguments {

@@ -1,6 +1,9 @@
 /*
  * Where models come from. The built-in pair is looked for beside the program first, so that a build tree and a relocated
  * installation both find their own; COSTEER_MODELS_DIR in the environment overrides all of it and nothing is then guessed.
+ *
+ * Two vocabularies are brought together here and only here, so that whatever cannot be paired is found before anything is
+ * computed or sent.
  */
 #include "cli/pair.h"
 
@@ -114,32 +117,120 @@ int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_laye
     return load(path, builtin_file, params, quiet, out);
 }
 
-int cs_slm_load(const cs_settings *settings, bool vocab_only, costeer_model **out)
+static int load_slm(const cs_settings *settings, bool vocab_only, costeer_model **out)
 {
     costeer_model_params params = {.n_gpu_layers = vocab_only ? 0 : settings->gpu_layers_slm, .vocab_only = vocab_only};
     return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, out);
 }
 
-int cs_pair_load(const cs_settings *settings, bool with_slm, cs_pair *out)
+/* The LLM of a node is not loaded; what spells its tokens is, unless the SLM does. */
+static int load_llm(const cs_settings *settings, const cs_pair_needs *needs, cs_pair *out)
 {
-    out->llm = NULL;
-    out->slm = NULL;
-    int exit_code = cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, settings->quiet, &out->llm);
-    if (exit_code != CS_EXIT_OK || !with_slm) {
-        return exit_code;
+    if (settings->cloud == NULL) {
+        return cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, settings->quiet, &out->llm);
     }
-    exit_code = cs_slm_load(settings, false, &out->slm);
-    if (exit_code != CS_EXIT_OK) {
-        return exit_code;
+    if (settings->llm != NULL) {
+        return load(settings->llm, NULL, (costeer_model_params){.vocab_only = true}, settings->quiet, &out->llm);
     }
+    return needs->slm ? CS_EXIT_OK : load_slm(settings, true, &out->slm);
+}
+
+/* A model of its own, or an adapter for the SLM that was just loaded. */
+static int load_tuned(const cs_settings *settings, cs_pair *out)
+{
+    costeer_model_params params = {.n_gpu_layers = settings->gpu_layers_slm};
+    if (!costeer_model_is_adapter(settings->tuned_slm)) {
+        return load(settings->tuned_slm, NULL, params, settings->quiet, &out->tuned);
+    }
+    params.lora_path = settings->tuned_slm;
+    return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, &out->tuned);
+}
+
+/* One line for both models, before anything is computed in vain. */
+static void warn_of_ctx_size(const cs_settings *settings, const cs_pair *pair)
+{
+    const costeer_model *const models[] = {settings->cloud == NULL ? pair->llm : NULL, pair->slm, pair->tuned};
+    const costeer_model_info *least = NULL;
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
+        const costeer_model_info *info = models[i] != NULL ? costeer_model_get_info(models[i]) : NULL;
+        if (info != NULL && (least == NULL || info->n_ctx_train < least->n_ctx_train)) {
+            least = info;
+        }
+    }
+    if (least != NULL && settings->ctx_size > least->n_ctx_train && !settings->quiet) {
+        const char *slash = strrchr(least->path, '/');
+        cs_fail(CS_EXIT_OK, "warning: --ctx-size %d: %s was trained for %d tokens; what lies beyond may be nonsense",
+                (int)settings->ctx_size, slash != NULL ? slash + 1 : least->path, (int)least->n_ctx_train);
+    }
+}
+
+/* ---- two vocabularies -------------------------------------------------------------------------------------------- */
+
+/* Where the tables are kept; NULL: nowhere. */
+static const char *find_cache(char *folder, size_t size)
+{
+    static const struct {
+        const char *variable;
+        const char *below;
+    } places[] = {{"COSTEER_CACHE_DIR", ""}, {"XDG_CACHE_HOME", "/costeer"}, {"HOME", "/.cache/costeer"}};
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        const char *value = getenv(places[i].variable);
+        if (value != NULL && value[0] != '\0') {
+            int n = snprintf(folder, size, "%s%s", value, places[i].below);
+            return n > 0 && (size_t)n < size ? folder : NULL;
+        }
+    }
+    return NULL;
+}
+
+static int make_map(const cs_settings *settings, cs_pair *pair)
+{
+    char cache[4096];
+    costeer_vocab_map_params params = {.mode = cs_settings_vocab(settings), .cache_dir = find_cache(cache, sizeof cache)};
     costeer_error err = {.code = COSTEER_OK};
-    return costeer_model_check_pair(out->llm, out->slm, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+    costeer_vocab_map *map = NULL;
+    if (costeer_vocab_map_create(pair->llm, pair->slm, &params, &map, &err) != COSTEER_OK) {
+        return cs_fail_error(&err);
+    }
+    if (costeer_vocab_map_mode(map) == COSTEER_VOCAB_SAME) {
+        costeer_vocab_map_free(map);
+        return CS_EXIT_OK;
+    }
+    pair->map = map;
+    return CS_EXIT_OK;
+}
+
+/* ---- all of it --------------------------------------------------------------------------------------------------- */
+
+int cs_pair_load(const cs_settings *settings, const cs_pair_needs *needs, cs_pair *out)
+{
+    memset(out, 0, sizeof *out);
+    int exit_code = needs->llm ? load_llm(settings, needs, out) : CS_EXIT_OK;
+    if (exit_code == CS_EXIT_OK && needs->slm) {
+        exit_code = load_slm(settings, false, &out->slm);
+    }
+    if (exit_code == CS_EXIT_OK && needs->map && out->llm != NULL) {
+        exit_code = make_map(settings, out);
+    }
+    if (exit_code == CS_EXIT_OK && needs->tuned) {
+        exit_code = load_tuned(settings, out);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        warn_of_ctx_size(settings, out);
+    }
+    return exit_code;
+}
+
+const costeer_model *cs_pair_spelling(const cs_pair *pair)
+{
+    return pair->llm != NULL ? pair->llm : pair->slm;
 }
 
 void cs_pair_dispose(cs_pair *pair)
 {
+    costeer_vocab_map_free(pair->map);
+    costeer_model_free(pair->tuned);
     costeer_model_free(pair->slm);
     costeer_model_free(pair->llm);
-    pair->slm = NULL;
-    pair->llm = NULL;
+    memset(pair, 0, sizeof *pair);
 }

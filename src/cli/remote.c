@@ -9,6 +9,7 @@
 #include "cli/signals.h"
 #include "cli/token.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -119,40 +120,57 @@ static bool goes_on_alone(const cs_settings *settings, costeer_err code)
     return strcmp(settings->on_cloud_failure, "local") == 0 && (code == COSTEER_ECLOUD || code == COSTEER_ETIMEDOUT);
 }
 
-int cs_remote_open(const cs_settings *settings, const costeer_model *model, cs_output *audit, cs_remote *out)
+int cs_remote_prepare(const cs_settings *settings, cs_output *audit, cs_remote *out)
 {
     memset(out, 0, sizeof *out);
-    if (settings->cloud_token_file != NULL) {
-        int exit_code = cs_token_read(settings->cloud_token_file, &out->token);
-        if (exit_code != CS_EXIT_OK) {
-            return exit_code;
-        }
-    }
-    costeer_native_params params = make_params(settings, out->token, audit);
-    costeer_error err = {.code = COSTEER_OK};
-    costeer_err code = costeer_cloud_create_native(model, &params, cs_interrupt_flag(), &out->cloud, &err);
-    out->is_connected = code == COSTEER_OK;
+    out->settings = settings;
+    out->audit = audit;
+    return settings->cloud_token_file != NULL ? cs_token_read(settings->cloud_token_file, &out->token) : CS_EXIT_OK;
+}
+
+/* The library knows nothing of options; who reads this does. */
+static void add_advice(const cs_settings *settings, costeer_error *err)
+{
+    size_t used = strlen(err->message);
+    const char *advice =
+        settings->llm == NULL
+            ? "; --llm names a GGUF with the vocabulary of the node's model, --vocab how the two are used together"
+            : "; --llm is to have the vocabulary of the node's model";
+    snprintf(err->message + used, sizeof err->message - used, "%s", advice);
+}
+
+costeer_err cs_remote_connect(void *user, costeer_cloud **out, costeer_error *err)
+{
+    cs_remote *remote = user;
+    costeer_error error = {.code = COSTEER_OK};
+    costeer_native_params params = make_params(remote->settings, remote->token, remote->audit);
+    costeer_err code = costeer_cloud_create_native(remote->model, &params, cs_interrupt_flag(), out, &error);
+    remote->was_asked = true;
     if (code == COSTEER_OK) {
-        return CS_EXIT_OK;
+        snprintf(remote->name, sizeof remote->name, "%s", costeer_cloud_native_name(*out));
+        return COSTEER_OK;
     }
-    if (code == COSTEER_EIO) { /* of the files that connecting takes, the library reads the certificates */
-        return cs_fail(CS_EXIT_INPUT, "%s", err.message);
+    if (code == COSTEER_EPAIR) {
+        add_advice(remote->settings, &error);
     }
-    if (!goes_on_alone(settings, code)) {
-        return cs_fail_error(&err);
+    if (goes_on_alone(remote->settings, code)) {
+        *out = make_absent(&error);
+        code = *out != NULL ? COSTEER_OK : COSTEER_ENOMEM;
     }
-    out->cloud = make_absent(&err);
-    return out->cloud != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    if (code != COSTEER_OK && err != NULL) {
+        *err = error;
+        err->code = code;
+    }
+    return code;
 }
 
 void cs_remote_dispose(cs_remote *remote)
 {
-    costeer_cloud_free(remote->cloud);
     cs_token_free(remote->token);
     memset(remote, 0, sizeof *remote);
 }
 
 const char *cs_remote_name(const cs_remote *remote)
 {
-    return remote->is_connected ? costeer_cloud_native_name(remote->cloud) : "";
+    return remote->name;
 }

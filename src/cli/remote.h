@@ -1,4 +1,4 @@
-/* The LLM on another machine: connecting to the node that --cloud names. */
+/* The LLM on another machine: connecting to the node that --cloud names, when the ensemble asks for it. */
 #ifndef CS_CLI_REMOTE_H
 #define CS_CLI_REMOTE_H
 
@@ -7,24 +7,26 @@
 
 #include <costeer/cloud.h>
 
+#define CS_REMOTE_NAME_MAX 256
+
+/** All zero: nothing is connected to. */
 typedef struct cs_remote {
-    costeer_cloud *cloud; /**< free with cs_remote_dispose() */
-    bool is_connected;    /**< false: the node could not be reached and --on-cloud-failure is local: every answer fails at once */
+    const cs_settings *settings;
+    const costeer_model *model; /**< its vocabulary is the node's */
+    cs_output *audit;           /**< an open output that gets every outgoing message; NULL: none */
     char *token;
+    bool was_asked; /**< a connection was tried */
+    char name[CS_REMOTE_NAME_MAX];
 } cs_remote;
 
-/**
- * Connect.
- *
- * @param model     its vocabulary is the node's
- * @param audit     an open output that gets every outgoing message; NULL: none. Must outlive the remote
- * @param[out] out  dispose of it in every case
- * @return an exit code
- */
-int cs_remote_open(const cs_settings *settings, const costeer_model *model, cs_output *audit, cs_remote *out);
+/** Read the token, so that a bad one is found before a model is loaded. Dispose of it in every case. Returns an exit code. */
+int cs_remote_prepare(const cs_settings *settings, cs_output *audit, cs_remote *out);
 void cs_remote_dispose(cs_remote *remote);
 
-/** The name of the node's model, "" when there is none. */
+/** A costeer_connect_fn; `user` is the remote, whose model is set by then. */
+costeer_err cs_remote_connect(void *user, costeer_cloud **out, costeer_error *err);
+
+/** The name of the node's model, "" when it has none, or before it was reached. */
 const char *cs_remote_name(const cs_remote *remote);
 
 #endif

@@ -1,6 +1,6 @@
 /*
  * Each answer becomes a block of lines: title, note, a rule, the text, a line of figures. Blocks stand side by side as a table
- * that is one, two or four columns wide; where there is only one column the same blocks follow each other.
+ * that is one to four columns wide; where there is only one column the same blocks follow each other.
  *
  * A token that steering changed is bold and coloured where colours may be used, and stands in brackets elsewhere; the legend says
  * which. The bracket comes behind the token's leading space, so that words stay words.
@@ -12,10 +12,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COLUMNS_MIN_FOUR 160
-#define COLUMNS_MIN_TWO  72
-#define COLUMNS_PLAIN    80  /* where nothing tells a width */
-#define COLUMNS_LINE_MAX 100 /* a single column wider than this is hard to read */
+#define WIDTH_MIN_TWO  72  /* of the terminal, for two columns */
+#define WIDTH_MIN_FOUR 160 /* and for four */
+#define COLUMN_MIN     38  /* three columns must be as wide as this: what those of four are at their least */
+#define ACROSS_MAX     4
+#define WIDTH_PLAIN    80  /* where nothing tells a width */
+#define LINE_MAX_WIDTH 100 /* a single column wider than this is hard to read */
 
 #define STYLE_TITLE   "\033[1m"
 #define STYLE_NOTE    "\033[2m"
@@ -24,7 +26,7 @@
 #define STYLE_NONE    "\033[0m"
 
 typedef struct block {
-    const cs_method *method;
+    const cs_column *column;
     cs_marked_text text;
     cs_lines lines;
     char figures[96];
@@ -38,6 +40,11 @@ typedef struct page {
 } page;
 
 /* ---- text with marks --------------------------------------------------------------------------------------------- */
+
+static bool is_steered(const cs_column *column)
+{
+    return cs_method_is_steered(column->choice->method);
+}
 
 static size_t n_leading_blanks(const char *bytes, size_t n_bytes)
 {
@@ -70,14 +77,14 @@ static bool append_run(const page *p, block *b, const char *bytes, size_t n_byte
  */
 static bool append_marked(const page *p, block *b, bool *no_memory)
 {
-    const cs_cli_answer *a = &b->method->answer;
+    const cs_cli_answer *a = &b->column->answer;
     cs_buffer run = {.cap = SIZE_MAX};
     bool run_changed = false;
     size_t n_bytes = 0;
     bool ok = true;
     for (size_t i = 0; i < a->n_tokens && ok && n_bytes < a->text.n_bytes; i++) {
         char piece[COSTEER_PIECE_MAX];
-        size_t n = costeer_model_token_to_piece(b->method->model, a->tokens[i], piece);
+        size_t n = costeer_model_token_to_piece(b->column->model, a->tokens[i], piece);
         n = n < a->text.n_bytes - n_bytes ? n : a->text.n_bytes - n_bytes;
         if (memcmp(piece, a->text.bytes + n_bytes, n) != 0) {
             break;
@@ -117,13 +124,17 @@ static void add_figure(const page *p, block *b, const char *figure)
 
 static void write_figures(const page *p, block *b)
 {
-    const cs_cli_answer *a = &b->method->answer;
+    const cs_cli_answer *a = &b->column->answer;
     const char *finish = cs_cli_answer_finish(a);
     char figure[48];
     snprintf(figure, sizeof figure, "%d tokens", (int)a->report.n_tokens);
     add_figure(p, b, figure);
-    if (b->method->is_steered) {
+    if (is_steered(b->column)) {
         snprintf(figure, sizeof figure, "%d changed", (int)a->report.n_steered);
+        add_figure(p, b, figure);
+    }
+    if (b->column->choice->gate.kind != COSTEER_GATE_NONE) {
+        snprintf(figure, sizeof figure, "%d gated", (int)a->report.n_gated);
         add_figure(p, b, figure);
     }
     if (strcmp(finish, "end") != 0) {
@@ -131,19 +142,23 @@ static void write_figures(const page *p, block *b)
     }
     snprintf(figure, sizeof figure, "%.*f tok/s", cs_cli_answer_rate(a) < 10.0 ? 1 : 0, cs_cli_answer_rate(a));
     add_figure(p, b, figure);
+    if (b->column->vocab != NULL) {
+        snprintf(figure, sizeof figure, "vocab %s", b->column->vocab);
+        add_figure(p, b, figure);
+    }
 }
 
-static bool make_block(const page *p, const cs_method *method, block *b)
+static bool make_block(const page *p, const cs_column *column, block *b)
 {
     memset(b, 0, sizeof *b);
-    b->method = method;
-    if (!method->was_run) {
+    b->column = column;
+    if (!column->was_run) {
         snprintf(b->figures, sizeof b->figures, "not run");
         return true;
     }
     bool no_memory = false;
-    if (!method->is_steered || !append_marked(p, b, &no_memory)) {
-        const cs_buffer *text = &method->answer.text;
+    if (!is_steered(column) || !append_marked(p, b, &no_memory)) {
+        const cs_buffer *text = &column->answer.text;
         no_memory = no_memory || !cs_marked_text_append(&b->text, text->bytes, text->n_bytes, false);
     }
     write_figures(p, b);
@@ -247,20 +262,20 @@ enum { CELL_TITLE, CELL_NOTE, CELL_FIGURES };
 static void put_row(const page *p, const block *blocks, int kind)
 {
     for (int i = 0; i < p->n_across; i++) {
-        const cs_method *m = blocks[i].method;
+        const cs_column *c = blocks[i].column;
         bool pad = i + 1 < p->n_across;
         if (i > 0) {
             put_separator(p);
         }
         if (kind == CELL_TITLE) {
             char title[96];
-            bool is_local = m->was_run && m->local_from >= 0;
-            snprintf(title, sizeof title, is_local ? "%s; from token %d on the SLM alone" : "%s", m->title, (int)m->local_from);
+            bool is_local = c->was_run && c->local_from >= 0;
+            snprintf(title, sizeof title, is_local ? "%s; from token %d on the SLM alone" : "%s", c->title, (int)c->local_from);
             put_cell(p, title, STYLE_TITLE, pad);
         } else if (kind == CELL_NOTE) {
             char note[96];
-            snprintf(note, sizeof note, m->is_steered && m->was_run ? "%s, strength %.4g" : "%s", m->note, m->strength);
-            put_cell(p, note, m->gives_context_away ? STYLE_WARNING : STYLE_NOTE, pad);
+            snprintf(note, sizeof note, is_steered(c) && c->was_run ? "%s, strength %.4g" : "%s", c->note, c->choice->weight);
+            put_cell(p, note, c->shows_context ? STYLE_WARNING : STYLE_NOTE, pad);
         } else {
             put_cell(p, blocks[i].figures, STYLE_NOTE, pad);
         }
@@ -300,7 +315,18 @@ static void put_blocks(const page *p, const block *blocks)
     put_row(p, blocks, CELL_FIGURES);
 }
 
-static void put_legend(const page *p)
+/* What the marks are measured against: the same for all marked answers, or each method's own. */
+static const char *name_base(const cs_column *columns, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (columns[i].was_run && is_steered(&columns[i]) && columns[i].choice->method->base != COSTEER_SOURCE_LLM) {
+            return "not what would stand there unsteered";
+        }
+    }
+    return "not what the LLM alone would have written there";
+}
+
+static void put_legend(const page *p, const cs_column *columns, size_t n)
 {
     put(p, "\n");
     if (p->terminal->has_color) {
@@ -308,42 +334,69 @@ static void put_legend(const page *p)
     } else {
         put(p, p->terminal->has_unicode ? "\xE2\x9F\xA6like this\xE2\x9F\xA7" : "[like this]");
     }
-    put(p, ": not what the LLM alone would have written there");
+    put(p, ": ");
+    put(p, name_base(columns, n));
     put_style(p, STYLE_NONE);
     put(p, "\n");
 }
 
-static page lay_out(cs_output *out, const cs_terminal *terminal)
+/* Four answers stand in one row or in two of two; any other number takes as many columns as are wide enough. */
+static int count_across(int width, size_t n)
 {
-    page p = {.out = out, .terminal = terminal, .n_across = 1, .n_columns = terminal->n_columns};
-    if (terminal->n_columns >= COLUMNS_MIN_TWO) {
-        p.n_across = terminal->n_columns >= COLUMNS_MIN_FOUR ? 4 : 2;
-        p.n_columns = (terminal->n_columns - 3 * (p.n_across - 1)) / p.n_across;
-    } else if (terminal->n_columns == 0) {
-        p.n_columns = COLUMNS_PLAIN;
+    if (width < WIDTH_MIN_TWO || n < 2) {
+        return 1;
+    }
+    if (n == 4 || n == 2) {
+        return n == 4 && width >= WIDTH_MIN_FOUR ? 4 : 2;
+    }
+    int across = 2;
+    while (across < ACROSS_MAX && (size_t)across < n && (width - 3 * across) / (across + 1) >= COLUMN_MIN) {
+        across++;
+    }
+    return across;
+}
+
+static page lay_out(cs_output *out, const cs_terminal *terminal, size_t n)
+{
+    page p = {.out = out, .terminal = terminal, .n_across = count_across(terminal->n_columns, n)};
+    p.n_columns = (terminal->n_columns - 3 * (p.n_across - 1)) / p.n_across;
+    if (terminal->n_columns == 0) {
+        p.n_columns = WIDTH_PLAIN;
     } else if (terminal->n_columns < 20) {
         p.n_columns = 20;
     }
-    p.n_columns = p.n_columns > COLUMNS_LINE_MAX ? COLUMNS_LINE_MAX : p.n_columns;
+    p.n_columns = p.n_columns > LINE_MAX_WIDTH ? LINE_MAX_WIDTH : p.n_columns;
     return p;
 }
 
-bool cs_render_compare(cs_output *out, const cs_terminal *terminal, const cs_method methods[CS_METHODS])
+static bool any_marks(const cs_column *columns, size_t n)
 {
-    page p = lay_out(out, terminal);
-    block blocks[CS_METHODS];
-    bool ok = true;
-    for (int i = 0; i < CS_METHODS; i++) {
-        ok = make_block(&p, &methods[i], &blocks[i]) && ok;
+    for (size_t i = 0; i < n; i++) {
+        if (columns[i].was_run && is_steered(&columns[i])) {
+            return true;
+        }
     }
-    for (int i = 0; ok && i < CS_METHODS; i += p.n_across) {
+    return false;
+}
+
+bool cs_render_compare(cs_output *out, const cs_terminal *terminal, const cs_column *columns, size_t n)
+{
+    page p = lay_out(out, terminal, n);
+    block blocks[CS_COLUMNS_MAX];
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) {
+        ok = make_block(&p, &columns[i], &blocks[i]) && ok;
+    }
+    size_t across = (size_t)p.n_across;
+    for (size_t i = 0; ok && i < n; i += across) {
         put(&p, i > 0 ? "\n" : "");
+        p.n_across = (int)(n - i < across ? n - i : across); /* the last row may be shorter */
         put_blocks(&p, &blocks[i]);
     }
-    if (ok) {
-        put_legend(&p);
+    if (ok && any_marks(columns, n)) {
+        put_legend(&p, columns, n);
     }
-    for (int i = 0; i < CS_METHODS; i++) {
+    for (size_t i = 0; i < n; i++) {
         dispose_block(&blocks[i]);
     }
     return ok;

@@ -1,6 +1,6 @@
 /*
- * What an answer has cost on the way to the cloud and back. The numbers are the session's; nothing is counted here. A URL is
- * shown without what may stand behind a '?', where some put a secret.
+ * What an answer was made of, who saw the context, and what it has cost on the way to the cloud and back. The numbers are the
+ * session's; nothing is counted here. A URL is shown without what may stand behind a '?', where some put a secret.
  */
 #include "cli/report.h"
 
@@ -24,6 +24,26 @@ json_t *cs_report_cloud(const cs_setup *setup, const cs_cli_answer *answer)
                      "tokens_sent", (int)c->n_tokens_sent, "drafts_sent", (int)c->n_drafts_sent, "withdrawn", (int)c->n_withdrawn,
                      "corrections", (int)c->n_corrections, "deepenings", (int)c->n_deepenings, "reconnects", (int)c->n_reconnects,
                      "steps", (int)c->n_steps, "wasted_steps", (int)c->n_wasted_steps, "llm", cs_json_text(name, strlen(name)));
+}
+
+int cs_report_set_method(json_t *object, const cs_setup *setup, const cs_choice *choice, const cs_cli_answer *answer)
+{
+    const costeer_report *r = &answer->report;
+    const char *vocab = cs_setup_vocab_name(setup, choice->method);
+    int failed = json_object_set_new(object, "vocab", vocab != NULL ? json_string(vocab) : json_null());
+    failed |= json_object_set_new(object, "gate", json_string(cs_gate_name(choice->gate.kind)));
+    failed |= json_object_set_new(object, "n_gated", json_integer(r->n_gated));
+    failed |= json_object_set_new(object, "n_slm_steps", json_integer(r->n_slm_steps));
+    failed |= json_object_set_new(object, "n_slm_tokens", json_integer(r->n_slm_tokens));
+    return failed != 0 ? -1 : 0;
+}
+
+const char *cs_report_exposure(const cs_setup *setup, const costeer_method *method)
+{
+    if (!costeer_method_shows_context(method)) {
+        return "";
+    }
+    return setup->settings.cloud != NULL ? "context shown to the LLM's cloud" : "the LLM saw the context (on this machine)";
 }
 
 int32_t cs_report_local_from(const cs_cli_answer *answer)

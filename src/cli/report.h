@@ -1,4 +1,5 @@
-/* What generate and compare tell about the cloud of an answer: in JSON, in the summary, and when it failed on the way. */
+/* What generate and compare tell about an answer's method and its cloud: in JSON, in the summary, and when it failed on the way.
+ */
 #ifndef CS_CLI_REPORT_H
 #define CS_CLI_REPORT_H
 
@@ -6,6 +7,12 @@
 
 /** The object "cloud", JSON null without --cloud. NULL when memory is out. */
 json_t *cs_report_cloud(const cs_setup *setup, const cs_cli_answer *answer);
+
+/** Set "vocab", "gate", "n_gated", "n_slm_steps" and "n_slm_tokens". Returns 0, or −1 when memory is out. */
+int cs_report_set_method(json_t *object, const cs_setup *setup, const cs_choice *choice, const cs_cli_answer *answer);
+
+/** Where the context was shown, in words; "" where it was not. */
+const char *cs_report_exposure(const cs_setup *setup, const costeer_method *method);
 
 /** Set "n_local", "local_from" and "cloud_error". Returns 0, or −1 when memory is out. */
 int cs_report_set_local(json_t *object, const cs_cli_answer *answer);

@@ -1,6 +1,7 @@
 /*
- * The option tables that generate, compare and score share, and the checks between options. A default is written in the table and
- * nowhere else; what depends on the machine (threads) or on other options (strength) is worked out in cs_settings_resolve().
+ * The option tables that generate, compare, eval and score share, and the checks between options. A default is written in the
+ * table and nowhere else; what depends on the machine (threads) is worked out in cs_settings_resolve(), what depends on the
+ * method (strength, gate) in methods.c.
  */
 #include "cli/settings.h"
 
@@ -19,8 +20,9 @@ static const cs_option input_options[] = {
      .kind = CS_OPTION_FILES,
      .value_name = "FILE[:WEIGHT]",
      FIELD(contexts),
-     .help = "Private text for the SLM; it never leaves the device. WEIGHT multiplies the strength for this context (default 1; "
-             "negative: away from it). A file that exists under the whole name is taken as such. '-' is standard input"},
+     .help = "Private text for the SLM; it never leaves the device unless --allow-context-upload says so. WEIGHT multiplies the "
+             "strength for this context (default 1; negative: away from it). A file that exists under the whole name is taken as "
+             "such. '-' is standard input"},
     {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
     {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
     {.name = "context-template",
@@ -42,12 +44,28 @@ static const cs_option model_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(llm),
-     .help = "The large model, GGUF; without: the built-in one"},
+     .help = "The large model, GGUF; without: the built-in one. With --cloud: a GGUF with the vocabulary of the node's model, of "
+             "which nothing else is read; without it that is taken to be the SLM's"},
     {.name = "slm",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(slm),
-     .help = "The small model, GGUF, with the same vocabulary; without: the built-in one"},
+     .help = "The small model, GGUF; without: the built-in one"},
+    {.name = "vocab",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "HOW",
+     .choices = "auto|same|map|map-intersect|byte",
+     .default_value = "auto",
+     FIELD(vocab),
+     .help = "How two vocabularies are brought together. auto: same where they are identical, else byte; same: they must be "
+             "identical; map: an LLM token gets the delta of the SLM token with the same bytes, or of its longest prefix; "
+             "map-intersect: only tokens that both have can be written; byte: by the probability of the bytes, the SLM following "
+             "the text. The tables are kept in $COSTEER_CACHE_DIR, else in costeer under $XDG_CACHE_HOME or ~/.cache"},
+    {.name = "tuned-slm",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(tuned_slm),
+     .help = "The SLM as it was tuned, for --method proxy-tuning: a GGUF model, or a LoRA adapter (GGUF) for the SLM"},
     {.name = "threads-llm",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -66,7 +84,8 @@ static const cs_option model_options[] = {
      .value_name = "N",
      .range = {.min = 8, .max = 16777216},
      FIELD(ctx_size),
-     .help = "Tokens of prompt and answer that must fit; without: what the model was trained for, at most 8192"},
+     .help = "Tokens of prompt and answer that must fit; without: what the model was trained for, at most 8192. More than that "
+             "is allowed, with a warning"},
     {.name = "gpu-layers-llm",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -83,18 +102,37 @@ static const cs_option model_options[] = {
      .help = "The same for the SLM"},
 };
 
+static const cs_option method_options[] = {
+    {.name = "method",
+     .kind = CS_OPTION_TEXTS,
+     .value_name = "NAME",
+     .max_items = 1,
+     FIELD(methods),
+     .help = "How the answer is made, see below; without: costeer with a --context, else llm"},
+};
+
+static const cs_option methods_options[] = {
+    {.name = "method",
+     .kind = CS_OPTION_TEXTS,
+     .value_name = "NAME",
+     FIELD(methods),
+     .help = "A way to answer, in the order they are shown; without: llm, slm+context, costeer and llm+context. All of them: see "
+             "costeer generate --help"},
+};
+
 static const cs_option steering_options[] = {
     {.name = "strength",
      .kind = CS_OPTION_REAL,
      .value_name = "C",
      FIELD(strength),
-     .help = "Weight of the delta: 0 is the LLM alone; without: what the published parameters amount to, 1.78325684"},
+     .help = "Weight of the method's delta: 0 is its base alone; without: what its published parameters amount to, for costeer "
+             "1.78325684"},
     {.name = "T",
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 1, .max = COSTEER_STRENGTH_T_MAX},
      FIELD(T),
-     .help = "Steps of the published update, instead of --strength; published value 20"},
+     .help = "Steps of the published update, instead of --strength; published value 20, of amulet 60"},
     {.name = "alpha", .kind = CS_OPTION_REAL, .value_name = "X", FIELD(alpha), .help = "Weight of the drift; published value 2"},
     {.name = "beta", .kind = CS_OPTION_REAL, .value_name = "X", FIELD(beta), .help = "Weight of the delta; published value 1"},
     {.name = "lambda",
@@ -109,6 +147,36 @@ static const cs_option steering_options[] = {
      .range = {.min = 0, .max = INFINITY, .min_open = true},
      FIELD(eta),
      .help = "Step size; published value 10"},
+    {.name = "support-top-p",
+     .kind = CS_OPTION_REAL,
+     .value_name = "P",
+     .range = {.min = 0, .max = 1, .min_open = true},
+     FIELD(support_top_p),
+     .help = "linear-alignment takes only the fewest best tokens of its base that hold this share of the probability; published "
+             "value 0.95"},
+    {.name = "gate",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "WHICH",
+     .choices = "none|ada|token",
+     FIELD(gate),
+     .help =
+         "Where the LLM is sure, leave its choice alone. ada: once it was sure --gate-patience tokens in a row, for good; "
+         "token: at every such token, and the SLM catches up in one batch when it is needed again; without: the method's own, "
+         "which is ada for adacosteer, else none"},
+    {.name = "gate-threshold",
+     .kind = CS_OPTION_REAL,
+     .value_name = "X",
+     .range = {.min = 0, .max = 1, .min_open = true},
+     .default_value = "0.1",
+     FIELD(gate_threshold),
+     .help = "The LLM is sure where the probability of all but its first choice is below X"},
+    {.name = "gate-patience",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 1000000},
+     .default_value = "3",
+     FIELD(gate_patience),
+     .help = "Sure tokens in a row that close the gate ada"},
     {.name = "base-top-k",
      .kind = CS_OPTION_INT,
      .value_name = "K",
@@ -218,36 +286,13 @@ static const cs_option output_options[] = {
 
 const cs_option_group cs_group_input = CS_OPTION_GROUP("Input", input_options);
 const cs_option_group cs_group_models = CS_OPTION_GROUP("Models", model_options);
+const cs_option_group cs_group_method = CS_OPTION_GROUP("Method", method_options);
+const cs_option_group cs_group_methods = CS_OPTION_GROUP("Methods", methods_options);
 const cs_option_group cs_group_steering = CS_OPTION_GROUP("Steering", steering_options);
 const cs_option_group cs_group_answer = CS_OPTION_GROUP("Answer", answer_options);
 const cs_option_group cs_group_output = CS_OPTION_GROUP("Output", output_options);
 
 /* ---- checks ------------------------------------------------------------------------------------------------------ */
-
-static bool has_published_parameter(const cs_settings *s)
-{
-    return s->T != 0 || !isnan(s->alpha) || !isnan(s->beta) || !isnan(s->lambda) || !isnan(s->eta);
-}
-
-static int resolve_strength(const cs_settings *s, double *strength)
-{
-    if (!isnan(s->strength)) {
-        if (has_published_parameter(s)) {
-            return cs_fail(CS_EXIT_USAGE,
-                           "--strength and --T, --alpha, --beta, --lambda, --eta exclude each other; give one or the others");
-        }
-        *strength = s->strength;
-        return CS_EXIT_OK;
-    }
-    costeer_strength_params params = COSTEER_STRENGTH_DEFAULTS;
-    params.T = s->T != 0 ? s->T : params.T;
-    params.alpha = isnan(s->alpha) ? params.alpha : s->alpha;
-    params.beta = isnan(s->beta) ? params.beta : s->beta;
-    params.lambda = isnan(s->lambda) ? params.lambda : s->lambda;
-    params.eta = isnan(s->eta) ? params.eta : s->eta;
-    costeer_error err = {.code = COSTEER_OK};
-    return costeer_strength_compute(&params, strength, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
-}
 
 static void print_log(costeer_log_level level, const char *component, const char *message, void *user)
 {
@@ -292,12 +337,9 @@ static int check_files(const cs_settings *settings)
     return CS_EXIT_OK;
 }
 
-int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, double *strength)
+int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bool slm_steers)
 {
-    int exit_code = resolve_strength(settings, strength);
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_settings_resolve_cloud(settings, arguments);
-    }
+    int exit_code = cs_settings_resolve_cloud(settings, arguments, slm_steers);
     if (exit_code == CS_EXIT_OK) {
         exit_code = check_files(settings);
     }
@@ -316,10 +358,19 @@ int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, do
     return CS_EXIT_OK;
 }
 
-costeer_session_params cs_settings_session(const cs_settings *settings, double strength)
+costeer_vocab_mode cs_settings_vocab(const cs_settings *settings)
+{
+    for (int mode = COSTEER_VOCAB_AUTO; mode <= COSTEER_VOCAB_BYTE; mode++) {
+        if (strcmp(settings->vocab, costeer_vocab_mode_name((costeer_vocab_mode)mode)) == 0) {
+            return (costeer_vocab_mode)mode;
+        }
+    }
+    return COSTEER_VOCAB_AUTO;
+}
+
+costeer_session_params cs_settings_session(const cs_settings *settings)
 {
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
-    params.strength = strength;
     params.sampler = settings->sampler;
     params.max_tokens = settings->max_tokens;
     params.base_top_k = settings->base_top_k;

@@ -1,4 +1,4 @@
-/* What generate, compare and score have in common: their options, and what follows from them before any file is opened. */
+/* What generate, compare, eval and score have in common: their options, and what follows from them before any file is opened. */
 #ifndef CS_CLI_SETTINGS_H
 #define CS_CLI_SETTINGS_H
 
@@ -11,6 +11,8 @@ typedef struct cs_settings {
     const char *llm;
     const char *slm;
     const char *model; /* score */
+    const char *tuned_slm;
+    const char *vocab; /**< a name of costeer_vocab_mode_name() */
     int32_t threads_llm;
     int32_t threads_slm;
     int32_t ctx_size;
@@ -36,6 +38,9 @@ typedef struct cs_settings {
     bool half_precision;
     int32_t timeout_ms;
     const char *on_cloud_failure;
+    bool allow_context_upload;
+
+    cs_option_list methods; /**< names as typed */
 
     double strength;
     int32_t T;
@@ -43,6 +48,10 @@ typedef struct cs_settings {
     double beta;
     double lambda;
     double eta;
+    double support_top_p;
+    const char *gate; /**< NULL: the method's own */
+    double gate_threshold;
+    int32_t gate_patience;
     int32_t base_top_k;
     bool constant_k;
 
@@ -62,6 +71,8 @@ typedef struct cs_settings {
 extern const cs_option_group cs_group_input;
 extern const cs_option_group cs_group_models;
 extern const cs_option_group cs_group_cloud;
+extern const cs_option_group cs_group_method;  /**< one, for generate */
+extern const cs_option_group cs_group_methods; /**< several, for compare and eval */
 extern const cs_option_group cs_group_steering;
 extern const cs_option_group cs_group_answer;
 extern const cs_option_group cs_group_output;
@@ -69,13 +80,17 @@ extern const cs_option_group cs_group_output;
 /**
  * Check the options against each other, fill in what depends on the machine, and set where the library's messages go.
  *
- * @param[out] strength  what --strength, or the published parameters, amount to
+ * @param slm_steers  the contexts steer the LLM through the SLM in one of the methods at least (methods.h): it can draft, and go
+ *                    on alone
  * @return an exit code
  */
-int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, double *strength);
+int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bool slm_steers);
 
 /** The part of it that concerns the cloud (settings_cloud.c). */
-int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments);
+int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments, bool slm_steers);
+
+/** How the vocabularies are to be brought together. */
+costeer_vocab_mode cs_settings_vocab(const cs_settings *settings);
 
 /** How far the node may go without being told. */
 costeer_cloud_mode cs_settings_mode(const cs_settings *settings);
@@ -89,7 +104,7 @@ int32_t cs_settings_n_drafts(const cs_settings *settings);
 /** The part of it that does not concern steering. */
 void cs_settings_prepare(cs_settings *settings);
 
-/** The session parameters that the settings give; callbacks, weights and the chat are left to the caller. */
-costeer_session_params cs_settings_session(const cs_settings *settings, double strength);
+/** The session parameters that the settings give; what depends on the method, callbacks and the chat are left to the caller. */
+costeer_session_params cs_settings_session(const cs_settings *settings);
 
 #endif

@@ -18,7 +18,8 @@ static const cs_option cloud_options[] = {
      .value_name = "URL",
      FIELD(cloud),
      .help = "Ask the LLM of a cloud node (see costeer node) at ws://HOST:PORT or wss://HOST:PORT instead of loading one. The "
-             "query, the answer and how much of the LLM was looked at are all that is sent"},
+             "query, the answer and how much of the LLM was looked at are all that is sent, unless --allow-context-upload allows "
+             "more"},
     {.name = "cloud-ca",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
@@ -85,6 +86,10 @@ static const cs_option cloud_options[] = {
      FIELD(on_cloud_failure),
      .help = "When the node fails for longer than that: stop with exit code 6, or let the SLM finish the answer alone, which is "
              "told"},
+    {.name = "allow-context-upload",
+     .kind = CS_OPTION_FLAG,
+     FIELD(allow_context_upload),
+     .help = "Let methods that put the context into the LLM's prompt do so: the node then sees it"},
     {.name = "audit",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
@@ -124,7 +129,7 @@ int32_t cs_settings_n_drafts(const cs_settings *settings)
 /* Options without --cloud, and options of the model that is then elsewhere. */
 static int check_presence(const cs_settings *s, const cs_arguments *arguments)
 {
-    static const char *const local[] = {"llm", "threads-llm", "gpu-layers-llm"};
+    static const char *const local[] = {"threads-llm", "gpu-layers-llm"};
     for (size_t i = 0; i < cs_group_cloud.n_options && s->cloud == NULL; i++) {
         if (cs_arguments_have(arguments, cs_group_cloud.options[i].name)) {
             return cs_fail(CS_EXIT_USAGE, "--%s: needs --cloud, the node it is about", cs_group_cloud.options[i].name);
@@ -173,22 +178,32 @@ static int check_mode(const cs_settings *s, const cs_arguments *arguments)
     return CS_EXIT_OK;
 }
 
-/* What only the SLM can do: it is not loaded without a context. */
+/* What only an SLM that the contexts steer through can do. */
 static int check_slm(const cs_settings *s)
 {
-    if (s->contexts.n > 0) {
-        return CS_EXIT_OK;
-    }
     if (cs_settings_n_drafts(s) > 0) {
-        return cs_fail(CS_EXIT_USAGE, "--cloud-mode drafted and --draft private: need a --context; without one no SLM drafts");
+        return cs_fail(CS_EXIT_USAGE, "--cloud-mode drafted and --draft private: need a --context and a method that steers with "
+                                      "the SLM, such as costeer; no other SLM drafts");
     }
     if (strcmp(s->on_cloud_failure, "local") == 0) {
-        return cs_fail(CS_EXIT_USAGE, "--on-cloud-failure local: needs a --context; without one there is no SLM to go on");
+        return cs_fail(CS_EXIT_USAGE,
+                       "--on-cloud-failure local: needs a --context and a method that steers with the SLM, such as "
+                       "costeer; no other SLM can go on");
     }
     return CS_EXIT_OK;
 }
 
-int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments)
+/* Nothing here tells what the node's tokens are but a model of the same vocabulary. */
+static int check_vocab(const cs_settings *s)
+{
+    bool needs_llm = strcmp(s->vocab, "auto") != 0 && strcmp(s->vocab, "same") != 0;
+    return needs_llm && s->llm == NULL
+               ? cs_fail(CS_EXIT_USAGE, "--vocab %s: with --cloud it needs --llm, a GGUF with the vocabulary of the node's model",
+                         s->vocab)
+               : CS_EXIT_OK;
+}
+
+int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments, bool slm_steers)
 {
     int exit_code = check_presence(settings, arguments);
     if (exit_code != CS_EXIT_OK || settings->cloud == NULL) {
@@ -209,5 +224,8 @@ int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *argumen
     if (exit_code == CS_EXIT_OK) {
         exit_code = check_mode(settings, arguments);
     }
-    return exit_code == CS_EXIT_OK ? check_slm(settings) : exit_code;
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = check_vocab(settings);
+    }
+    return exit_code == CS_EXIT_OK && !slm_steers ? check_slm(settings) : exit_code;
 }

@@ -1,7 +1,7 @@
 /*
  * One order for every command that answers: nothing costly happens before everything cheap was checked. Options, outputs, texts,
- * then models, prompts, the cloud. With --cloud no LLM is loaded here; prompts and tokens are then spelled with the SLM's
- * vocabulary, which the node's must equal, and an unsteered answer needs no more of the SLM than that.
+ * then models, vocabularies, prompts, the cloud. Only the models that the methods take are loaded. With --cloud that is never the
+ * LLM: its tokens are spelled with the vocabulary that --llm names, or else with the SLM's, which the node's must then equal.
  */
 #include "cli/setup.h"
 
@@ -26,7 +26,7 @@ static int open_output(cs_output *out, const char *path, bool is_private)
     return error == 0 ? CS_EXIT_OK : cs_fail_output(out->name, error);
 }
 
-int cs_setup_open_outputs(cs_setup *setup)
+static int open_outputs(cs_setup *setup)
 {
     const cs_settings *s = &setup->settings;
     int exit_code = open_output(&setup->out, s->output != NULL ? s->output : "-", false);
@@ -69,67 +69,230 @@ int cs_setup_close_outputs(cs_setup *setup, bool keep, int exit_code)
     return trace_error != 0 ? cs_fail_output(setup->trace.name, trace_error) : exit_code;
 }
 
-/* ---- models, prompts, cloud -------------------------------------------------------------------------------------- */
+/* ---- models ------------------------------------------------------------------------------------------------------ */
 
-static int load_models(cs_setup *setup, bool is_steered)
+static bool needs_both(const costeer_method *method)
 {
-    if (setup->settings.cloud != NULL) {
-        return cs_slm_load(&setup->settings, !is_steered, &setup->pair.slm);
-    }
-    return cs_pair_load(&setup->settings, is_steered, &setup->pair);
+    return costeer_method_uses_llm(method) && costeer_method_uses_slm(method);
 }
 
-const costeer_model *cs_setup_vocab(const cs_setup *setup)
+static bool uses_tuned(const costeer_method *method)
 {
-    return setup->pair.llm != NULL ? setup->pair.llm : setup->pair.slm;
+    return method->expert == COSTEER_SOURCE_SLM_TUNED;
 }
 
-static int open_cloud(cs_setup *setup)
+/* What does not go with two vocabularies; that there are two is only known once the models are loaded. */
+static int check_two_vocabularies(const cs_setup *setup)
 {
     const cs_settings *s = &setup->settings;
-    if (s->cloud == NULL) {
-        int exit_code = cs_cloud_open(setup->pair.llm, s, s->threads_llm, &setup->local);
-        setup->cloud = setup->local;
-        return exit_code;
+    if (cs_settings_n_drafts(s) > 0) {
+        return cs_fail(CS_EXIT_USAGE,
+                       "%s: drafts need one vocabulary, and those of LLM and SLM differ; use --cloud-mode streamed",
+                       cs_settings_drafts_privately(s) ? "--draft private" : "--cloud-mode drafted");
     }
-    int exit_code = cs_remote_open(s, setup->pair.slm, s->audit != NULL ? &setup->audit : NULL, &setup->remote);
-    setup->cloud = setup->remote.cloud;
-    if (exit_code == CS_EXIT_OK && cs_settings_drafts_privately(s) && !s->quiet) {
-        cs_fail(CS_EXIT_OK,
-                "private drafts: the cloud also sees drafted tokens that are withdrawn; their number is in the report");
+    if (cs_choices_any(&setup->choices, uses_tuned)) {
+        return cs_fail(CS_EXIT_USAGE, "--method proxy-tuning: needs one vocabulary, and those of LLM and SLM differ");
+    }
+    return CS_EXIT_OK;
+}
+
+static int load_models(cs_setup *setup)
+{
+    const cs_pair_needs needs = {.llm = cs_choices_any(&setup->choices, costeer_method_uses_llm),
+                                 .slm = cs_choices_any(&setup->choices, costeer_method_uses_slm),
+                                 .tuned = cs_choices_any(&setup->choices, uses_tuned),
+                                 .map = cs_choices_any(&setup->choices, needs_both)};
+    int exit_code = cs_pair_load(&setup->settings, &needs, &setup->pair);
+    return exit_code == CS_EXIT_OK && setup->pair.map != NULL ? check_two_vocabularies(setup) : exit_code;
+}
+
+const char *cs_setup_vocab_name(const cs_setup *setup, const costeer_method *method)
+{
+    if (!needs_both(method)) {
+        return NULL;
+    }
+    return costeer_vocab_mode_name(setup->pair.map != NULL ? costeer_vocab_map_mode(setup->pair.map) : COSTEER_VOCAB_SAME);
+}
+
+/* ---- the ensemble ------------------------------------------------------------------------------------------------ */
+
+static costeer_ensemble_params make_params(cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    const cs_pair *pair = &setup->pair;
+    bool uses_llm = cs_choices_any(&setup->choices, costeer_method_uses_llm);
+    bool uses_slm = cs_choices_any(&setup->choices, costeer_method_uses_slm);
+    costeer_ensemble_params params = {.llm = uses_llm ? cs_pair_spelling(pair) : NULL,
+                                      .slm = uses_slm ? pair->slm : NULL,
+                                      .tuned = pair->tuned,
+                                      .vocab_map = pair->map,
+                                      .n_contexts = (int32_t)setup->inputs.n_contexts,
+                                      .n_ctx = s->ctx_size,
+                                      .n_threads_llm = s->threads_llm,
+                                      .n_threads_slm = s->threads_slm,
+                                      .n_drafts = cs_settings_n_drafts(s),
+                                      .cancel = cs_interrupt_flag()};
+    if (s->cloud != NULL && uses_llm) {
+        params.connect = cs_remote_connect;
+        params.connect_user = &setup->remote;
+        /* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. */
+        params.by_chat = s->chat_template == NULL;
+        params.allow_context_upload = s->allow_context_upload;
+    }
+    return params;
+}
+
+static int create_ensemble(cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    const cs_inputs *inputs = &setup->inputs;
+    costeer_prompt with[CS_OPTION_LIST_MAX];
+    for (size_t i = 0; i < inputs->n_contexts; i++) {
+        with[i] = cs_inputs_prompt(s, inputs, inputs->contexts[i]);
+    }
+    costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL), .with = with, .max_tokens = s->max_tokens};
+    if (inputs->all_contexts != NULL) {
+        prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
+    }
+    costeer_ensemble_params params = make_params(setup);
+    costeer_error err = {.code = COSTEER_OK};
+    if (costeer_ensemble_create(&params, &setup->ensemble, &err) != COSTEER_OK ||
+        costeer_ensemble_set_prompts(setup->ensemble, &prompts, &err) != COSTEER_OK) {
+        return cs_fail_error(&err);
+    }
+    return CS_EXIT_OK;
+}
+
+/* What each choice needs is made before the first one answers, so that nothing is computed for a command that fails. */
+static int try_choices(cs_setup *setup)
+{
+    costeer_ensemble_parts parts;
+    int exit_code = CS_EXIT_OK;
+    for (size_t i = 0; i < setup->choices.n && exit_code == CS_EXIT_OK; i++) {
+        exit_code = cs_setup_use(setup, &setup->choices.items[i], &parts);
     }
     return exit_code;
 }
 
-/* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. */
-static bool asks_by_chat(const cs_settings *settings)
-{
-    return settings->cloud != NULL && settings->chat_template == NULL;
-}
-
-int cs_setup_open_models(cs_setup *setup, bool is_steered)
-{
-    setup->chat = (costeer_chat){.system = setup->settings.system, .user = setup->inputs.query};
-    int exit_code = load_models(setup, is_steered);
-    if (exit_code == CS_EXIT_OK && !asks_by_chat(&setup->settings)) {
-        exit_code = cs_prompt_build(cs_setup_vocab(setup), &setup->settings, &setup->inputs, NULL, &setup->prompt);
-    }
-    if (exit_code == CS_EXIT_OK && is_steered) {
-        exit_code = cs_device_open(setup->pair.slm, &setup->settings, &setup->inputs, &setup->device);
-    }
-    return exit_code == CS_EXIT_OK ? open_cloud(setup) : exit_code;
-}
-
-costeer_session_params cs_setup_session(const cs_setup *setup, bool is_steered)
+static void tell_of_drafts(const cs_setup *setup)
 {
     const cs_settings *s = &setup->settings;
-    costeer_session_params params = cs_settings_session(s, setup->strength);
-    params.context_weights = is_steered ? setup->inputs.weights : NULL;
-    params.private_drafts = is_steered && params.private_drafts;
-    if (s->cloud != NULL) {
-        params.chat = asks_by_chat(s) ? &setup->chat : NULL;
-        params.on_cloud_failure =
-            is_steered && strcmp(s->on_cloud_failure, "local") == 0 ? COSTEER_CLOUD_FAILURE_LOCAL : COSTEER_CLOUD_FAILURE_STOP;
+    if (cs_settings_drafts_privately(s) && !s->quiet) {
+        cs_fail(CS_EXIT_OK,
+                "private drafts: the cloud also sees drafted tokens that are withdrawn; their number is in the report");
+    }
+}
+
+static int open_models(cs_setup *setup)
+{
+    int exit_code =
+        setup->settings.cloud != NULL
+            ? cs_remote_prepare(&setup->settings, setup->settings.audit != NULL ? &setup->audit : NULL, &setup->remote)
+            : CS_EXIT_OK;
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = load_models(setup);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        setup->remote.model = cs_pair_spelling(&setup->pair);
+        exit_code = create_ensemble(setup);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = try_choices(setup);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        tell_of_drafts(setup);
+    }
+    return exit_code;
+}
+
+int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
+{
+    cs_settings *s = &setup->settings;
+    int exit_code = cs_settings_resolve(s, arguments, cs_choices_any(&setup->choices, cs_method_has_experts));
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_choices_check_upload(s, &setup->choices);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_choices_check_contexts(&setup->choices, s->contexts.n > 0, true);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = open_outputs(setup);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_inputs_read(s, arguments, &setup->inputs);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_choices_check_contexts(&setup->choices, true, setup->inputs.all_contexts != NULL);
+    }
+    return exit_code == CS_EXIT_OK ? open_models(setup) : exit_code;
+}
+
+/* ---- what does not fit ------------------------------------------------------------------------------------------- */
+
+/* What a model holds when --ctx-size says nothing (costeer/ensemble.h). */
+#define CTX_DEFAULT_MAX 8192
+
+static bool fits(const cs_setup *setup, const costeer_model *model, const char *context)
+{
+    const cs_settings *s = &setup->settings;
+    int32_t n_trained = costeer_model_get_info(model)->n_ctx_train;
+    int32_t n_ctx = s->ctx_size > 0 ? s->ctx_size : (n_trained < CTX_DEFAULT_MAX ? n_trained : CTX_DEFAULT_MAX);
+    costeer_prompt prompt = cs_inputs_prompt(s, &setup->inputs, context);
+    costeer_tokens tokens = {.n = 0};
+    costeer_err code = costeer_prompt_build(model, &prompt, &tokens, NULL);
+    size_t n = tokens.n;
+    costeer_tokens_dispose(&tokens);
+    return code == COSTEER_OK && n + (size_t)s->max_tokens <= (size_t)n_ctx;
+}
+
+/* The file whose context does not fit; NULL when the query alone does not, or when a node knows better what fits there. */
+static const char *find_too_long(const cs_setup *setup, const costeer_method *method)
+{
+    const cs_inputs *inputs = &setup->inputs;
+    bool is_slm = cs_method_has_experts(method) || method->base == COSTEER_SOURCE_SLM_WITH;
+    const costeer_model *model = is_slm ? setup->pair.slm : setup->pair.llm;
+    if (!cs_method_uses_context(method) || (!is_slm && setup->settings.cloud != NULL) || !fits(setup, model, NULL)) {
+        return NULL;
+    }
+    for (size_t i = 0; i < inputs->n_contexts; i++) {
+        bool is_alone = cs_method_has_experts(method) || inputs->weights[i] > 0.0;
+        if (is_alone && !fits(setup, model, inputs->contexts[i])) {
+            return inputs->context_names[i];
+        }
+    }
+    return cs_method_has_experts(method) ? NULL : "the contexts together";
+}
+
+/* ---- one answer -------------------------------------------------------------------------------------------------- */
+
+int cs_setup_fail(const cs_setup *setup, const cs_choice *choice, const costeer_error *err)
+{
+    if (err->code == COSTEER_EIO) { /* of the files that connecting takes, the library reads the certificates */
+        return cs_fail(CS_EXIT_INPUT, "%s", err->message);
+    }
+    const char *name = err->code == COSTEER_ETOOLONG ? find_too_long(setup, choice->method) : NULL;
+    return name != NULL ? cs_fail(CS_EXIT_INPUT, "%s: %s", name, err->message) : cs_fail_error(err);
+}
+
+int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out)
+{
+    costeer_error err = {.code = COSTEER_OK};
+    costeer_err code = costeer_ensemble_use(setup->ensemble, choice->method, choice->top_p, out, &err);
+    return code == COSTEER_OK ? CS_EXIT_OK : cs_setup_fail(setup, choice, &err);
+}
+
+costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *choice, const costeer_ensemble_parts *parts)
+{
+    const cs_settings *s = &setup->settings;
+    bool has_experts = cs_method_has_experts(choice->method);
+    costeer_session_params params = cs_settings_session(s);
+    params.strength = choice->weight;
+    params.gate = choice->gate;
+    params.chat = parts->chat;
+    params.context_weights = has_experts ? setup->inputs.weights : NULL;
+    params.private_drafts = has_experts && params.private_drafts;
+    if (s->cloud != NULL && has_experts && strcmp(s->on_cloud_failure, "local") == 0) {
+        params.on_cloud_failure = COSTEER_CLOUD_FAILURE_LOCAL;
     }
     return params;
 }
@@ -138,15 +301,12 @@ costeer_session_params cs_setup_session(const cs_setup *setup, bool is_steered)
 
 int cs_setup_dispose(cs_setup *setup, int exit_code)
 {
-    bool had_remote = setup->remote.cloud != NULL;
-    costeer_cloud_free(setup->local);
-    cs_remote_dispose(&setup->remote); /* its goodbye is part of the audit */
-    if (setup->settings.audit != NULL && had_remote) {
+    costeer_ensemble_free(setup->ensemble); /* the goodbye to the node is part of the audit */
+    if (setup->settings.audit != NULL && setup->remote.was_asked) {
         int error = cs_output_close(&setup->audit);
         exit_code = error != 0 && exit_code == CS_EXIT_OK ? cs_fail_output(setup->audit.name, error) : exit_code;
     }
-    cs_device_dispose(&setup->device);
-    costeer_tokens_dispose(&setup->prompt);
+    cs_remote_dispose(&setup->remote);
     cs_pair_dispose(&setup->pair);
     cs_inputs_dispose(&setup->inputs);
     cs_output_discard(&setup->audit);

@@ -1,40 +1,47 @@
-/* What generate and compare need before an answer can begin: outputs, texts, models, prompts, the cloud. */
+/* What generate and compare need before an answer can begin: outputs, texts, models, and the ensemble that is made of them. */
 #ifndef CS_CLI_SETUP_H
 #define CS_CLI_SETUP_H
 
 #include "cli/answer.h"
+#include "cli/inputs.h"
+#include "cli/methods.h"
+#include "cli/pair.h"
 #include "cli/remote.h"
 #include "util/file.h"
 
 typedef struct cs_setup {
     cs_settings settings;
-    double strength;
+    cs_choices choices; /**< the command fills them in, and takes away what it will not run */
     cs_inputs inputs;
     cs_output out;
     cs_output trace;
     cs_output audit;
     cs_pair pair;
-    cs_device device;      /**< its slm is NULL when nothing is steered */
-    costeer_tokens prompt; /**< the public one; empty when the node is given the chat */
-    costeer_chat chat;     /**< the same as messages */
-    costeer_cloud *cloud;  /**< the LLM, in this process or in remote */
-    costeer_cloud *local;  /**< owned; NULL with --cloud */
-    cs_remote remote;      /**< all zero without --cloud */
+    cs_remote remote; /**< all zero without --cloud */
+    costeer_ensemble *ensemble;
 } cs_setup;
 
 void cs_setup_init(cs_setup *setup);
 
-/** Open standard output or --output, --trace and --audit. Returns an exit code. */
-int cs_setup_open_outputs(cs_setup *setup);
+/**
+ * Do everything that comes before the first answer of the choices, the cheap first: check the options, open the outputs, read the
+ * texts, load the models, connect, and see that every prompt fits.
+ *
+ * @return an exit code
+ */
+int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
 
-/** Load the models, build the public prompt, prepare the steered side and the cloud. Returns an exit code. */
-int cs_setup_open_models(cs_setup *setup, bool is_steered);
+/** Put together what a choice needs; `out` is valid until the next call. Returns an exit code. */
+int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out);
 
-/** The model whose vocabulary spells the LLM's tokens. */
-const costeer_model *cs_setup_vocab(const cs_setup *setup);
+/** Print why a choice could not be put together or answered, with the context's file where that is why. Returns an exit code. */
+int cs_setup_fail(const cs_setup *setup, const cs_choice *choice, const costeer_error *err);
 
-/** The parameters of an answer of the LLM; callbacks are left to the caller. */
-costeer_session_params cs_setup_session(const cs_setup *setup, bool is_steered);
+/** The parameters of an answer; callbacks are left to the caller. */
+costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *choice, const costeer_ensemble_parts *parts);
+
+/** The name of the way in which the vocabularies are used together in a method; NULL where there is only one model. */
+const char *cs_setup_vocab_name(const cs_setup *setup, const costeer_method *method);
 
 /** Tell which output could not be written, or that memory ran out, after an answer ended with COSTEER_EABORTED. */
 int cs_setup_fail_aborted(const cs_setup *setup);

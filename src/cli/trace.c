@@ -41,10 +41,11 @@ static int set_times(json_t *object, const costeer_position *p)
     return failed;
 }
 
-bool cs_trace_write(cs_output *out, const costeer_vocab *vocab, const costeer_position *p)
+bool cs_trace_write(cs_output *out, const char *method, const costeer_vocab *vocab, const costeer_position *p)
 {
     json_t *line = json_object();
     int failed = json_object_set_new(line, "position", json_integer(p->position));
+    failed |= method != NULL ? json_object_set_new(line, "method", json_string(method)) : 0;
     failed |= set_token(line, vocab, p->token);
     failed |= json_object_set_new(line, "is_end", json_boolean(p->is_end));
     failed |= json_object_set_new(line, "steered", json_boolean(p->steered));
@@ -55,6 +56,7 @@ bool cs_trace_write(cs_output *out, const costeer_vocab *vocab, const costeer_po
     failed |= json_object_set_new(line, "best_before", make_best(vocab, p->best_before, p->best_before_logprob, p->n_best));
     failed |= json_object_set_new(line, "best_after", make_best(vocab, p->best_after, p->best_after_logprob, p->n_best));
     failed |= set_certificate(line, p);
+    failed |= json_object_set_new(line, "gated", json_boolean(p->gated));
     failed |= json_object_set_new(line, "is_local", json_boolean(p->is_local));
     failed |= set_times(line, p);
     if (failed != 0) {

@@ -1,4 +1,4 @@
-/* --trace: a JSON line per position of the steered answer. It holds private text, so the file is the owner's alone. */
+/* --trace: a JSON line per position of an answer. It holds private text, so the file is the owner's alone. */
 #ifndef CS_CLI_TRACE_H
 #define CS_CLI_TRACE_H
 
@@ -6,7 +6,8 @@
 
 #include <costeer/session.h>
 
-/** Write a position's line. Returns false when it could not be written (the output's error says why; 0: out of memory). */
-bool cs_trace_write(cs_output *out, const costeer_vocab *vocab, const costeer_position *position);
+/** Write a position's line; method NULL: without its name. Returns false when it could not be written (the output's error says
+ * why; 0: out of memory). */
+bool cs_trace_write(cs_output *out, const char *method, const costeer_vocab *vocab, const costeer_position *position);
 
 #endif

@@ -4,10 +4,12 @@
  * A sparse base leaves two doubts: an unsent token might win (certify.c proves that it cannot), and, where values are rounded, a
  * sent one. The second is settled by choosing again over the worst case within the error: the chosen token's value lowered, all
  * others raised. Fusion and penalty are monotone in the base, rounding included, so a token that wins there wins for all true
- * values. First the exact values are asked for, then more of them. A request for a deeper base never names tokens.
+ * values. First the exact values are asked for, then more of them. A request for a deeper base never names tokens. Where none of
+ * the entries can be chosen at all (the SLM excludes what it has no token for), a deeper base is the only way out.
  */
 #include "core/choose.h"
 
+#include "core/fuse_kernel.h"
 #include "util/clock.h"
 #include "util/error.h"
 
@@ -222,6 +224,44 @@ static costeer_err ask(costeer_cloud *cloud, int32_t top_k, costeer_distribution
     return code;
 }
 
+/* Whether there is nothing to choose from only because every entry is excluded: a deeper base may help then. */
+static bool excludes_all(const cs_chooser *chooser, const costeer_base *base, const inputs *in)
+{
+    struct cs_fuse_terms terms;
+    if (base->ids == NULL || base->n >= chooser->n_vocab ||
+        cs_fuse_terms_init(&terms, in->deltas, in->n_deltas, "session", NULL) != COSTEER_OK) {
+        return false;
+    }
+    for (int32_t i = 0; i < base->n; i++) {
+        double score = 0.0;
+        if (base->ids[i] < 0 || base->ids[i] >= chooser->n_vocab ||
+            cs_fuse_block(&base->values[i], &terms, (size_t)base->ids[i], 1, NULL, &score, NULL) != COSTEER_OK ||
+            score != -INFINITY) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static costeer_err nothing_to_choose(const costeer_base *base, int32_t position, costeer_error *err)
+{
+    return cs_error_set(err, COSTEER_ENUMERIC, "session",
+                        "none of the %d entries of the base can be chosen at position %d; use a larger --base-top-k", base->n,
+                        position);
+}
+
+/* Choose over the entries at hand and find out how sure that is; of a base of which all is excluded, nothing is. */
+static costeer_err choose_and_prove(cs_chooser *chooser, const costeer_base *base, const inputs *in, bool may_deepen,
+                                    costeer_choice *out, proof *found, costeer_error *err)
+{
+    const costeer_err code = choose(chooser, base, in, out, err);
+    if (code == COSTEER_ENUMERIC && excludes_all(chooser, base, in)) {
+        *found = (proof){.is_certain = false};
+        return may_deepen ? COSTEER_OK : nothing_to_choose(base, in->position, err);
+    }
+    return code == COSTEER_OK ? prove(chooser, base, in, out, found, err) : code;
+}
+
 costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, const costeer_delta *deltas, size_t n_deltas,
                                      costeer_distribution *from, costeer_position *at, costeer_choice *out, costeer_error *err)
 {
@@ -230,16 +270,15 @@ costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, 
     int32_t n_grown = 0;
     for (;;) {
         proof found;
+        const bool has_all = at->n_deepened > 0 && top_k == 0;
         const int64_t start = cs_clock_us();
-        costeer_err code = choose(chooser, &from->base, &in, out, err);
-        code = code == COSTEER_OK ? prove(chooser, &from->base, &in, out, &found, err) : code;
+        costeer_err code = choose_and_prove(chooser, &from->base, &in, !has_all && !chooser->constant_k, out, &found, err);
         at->fuse_us += cs_clock_us() - start;
         if (code != COSTEER_OK) {
             return code;
         }
         at->certified = found.is_certain;
         at->unsent_mass = found.unsent_mass;
-        const bool has_all = at->n_deepened > 0 && top_k == 0;
         if (found.is_certain || has_all) {
             return COSTEER_OK;
         }
@@ -255,4 +294,52 @@ costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, 
             return code;
         }
     }
+}
+
+/* ---- the gate ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * Log of the probability of the LLM's own first choice. A dense base's is rounded as a sparse one's comes, so that both decide
+ * alike.
+ */
+static double log_p_max(const costeer_base *base, int32_t n_vocab)
+{
+    if (base->ids != NULL) {
+        return base->n > 0 ? (double)base->values[0] : (double)NAN;
+    }
+    float max = -INFINITY;
+    for (int32_t i = 0; i < n_vocab; i++) {
+        max = base->values[i] > max ? base->values[i] : max;
+    }
+    return (double)(float)((double)max - costeer_logsumexp(base->values, n_vocab)); /* NaN when anything is */
+}
+
+/* Whether rounding by up to `error` leaves the gate's decision open. */
+static bool is_near(const costeer_gate *gate, double logprob, double error)
+{
+    costeer_gate low = *gate;
+    costeer_gate high = *gate;
+    (void)costeer_gate_opens(&low, exp(logprob - error));
+    (void)costeer_gate_opens(&high, exp(logprob + error));
+    return low.n_sure != high.n_sure;
+}
+
+costeer_err cs_chooser_ask_gate(cs_chooser *chooser, costeer_cloud *cloud, costeer_gate *gate, costeer_distribution *from,
+                                costeer_position *at, costeer_error *err)
+{
+    if (gate->params.kind == COSTEER_GATE_NONE || gate->is_off) {
+        at->gated = gate->is_off;
+        return COSTEER_OK;
+    }
+    double logprob = log_p_max(&from->base, chooser->n_vocab);
+    if (from->base.ids != NULL && from->base.error > 0.0F && !chooser->constant_k &&
+        is_near(gate, logprob, (double)from->base.error)) {
+        const costeer_err code = ask(cloud, chooser->top_k, from, at, err);
+        if (code != COSTEER_OK) {
+            return code;
+        }
+        logprob = log_p_max(&from->base, chooser->n_vocab);
+    }
+    at->gated = !costeer_gate_opens(gate, exp(logprob));
+    return COSTEER_OK;
 }

@@ -30,4 +30,15 @@ costeer_err cs_chooser_choose(cs_chooser *chooser, const costeer_base *base, con
 costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, const costeer_delta *deltas, size_t n_deltas,
                                      costeer_distribution *from, costeer_position *at, costeer_choice *out, costeer_error *err);
 
+/**
+ * Ask the gate whether a position is steered, by the cloud's own first choice.
+ *
+ * Where rounding could decide, exact values are asked for first (not with constant_k).
+ *
+ * @param from  as above
+ * @param at    gated is set; n_deepened and cloud_wait_us may grow
+ */
+costeer_err cs_chooser_ask_gate(cs_chooser *chooser, costeer_cloud *cloud, costeer_gate *gate, costeer_distribution *from,
+                                costeer_position *at, costeer_error *err);
+
 #endif

@@ -1,5 +1,5 @@
 /*
- * A llama.cpp context as CoSteer uses it: some sequences, computed together in batches.
+ * Some sequences, computed together in batches, in a context of their own or as a view of a shared one (engine.c).
  *
  * The decoder remembers the tokens that each sequence's KV cache holds, so that a new prompt computes only what follows the
  * common beginning. A prompt runs in chunks; only the last chunk has outputs, one per sequence, so that logits buffers stay at
@@ -8,27 +8,12 @@
  */
 #include "core/decoder.h"
 
-#include "core/model_internal.h"
+#include "core/llama_state.h"
+#include "core/pool_internal.h"
 #include "util/error.h"
 
-#include <llama.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Prompts longer than this need --ctx-size: KV caches grow with it, and most prompts here are short. */
-#define N_CTX_DEFAULT_MAX 8192
-
-/* Tokens handed to llama.cpp at once; it cuts them into pieces of n_ubatch. */
-#define N_BATCH 512
-
-/*
- * A piece's intermediate results should stay below this, because a tokenizer of 152k tokens already takes most of the 64 MB that
- * a pair may use beyond weights and KV caches. Small pieces cost little: measured on one thread, 0.5B prefills at 97% of its best
- * with 64 tokens and at 85% with 32; 7B is as fast with 16 as with 128.
- */
-#define UBATCH_BYTES ((size_t)4 << 20)
-#define UBATCH_MIN   16
-#define UBATCH_MAX   64
 
 typedef struct sequence {
     int32_t *held; /* [n_ctx] tokens in the KV cache */
@@ -39,18 +24,22 @@ typedef struct sequence {
 } sequence;
 
 struct cs_decoder {
-    struct llama_context *context;
-    llama_memory_t memory;
-    struct ggml_threadpool *pool;
-    struct llama_batch batch;
-    sequence *sequences; /* [n_sequences] */
+    cs_llama_state *llama; /* its own, NULL: a view */
+    cs_view *view;         /* NULL: its own context */
+    sequence *sequences;   /* [n_sequences] */
+    cs_batch_token *batch; /* [n_batch] */
+    int32_t n_tokens;      /* of the batch */
+    int32_t n_wanted_rows; /* of the batch */
     int32_t n_sequences;
     int32_t n_ctx;
     int32_t n_batch;
+    int32_t n_rows;
     int32_t n_vocab_padded;
-    bool keeps_no_prefix; /* recurrent state cannot go back */
-    bool is_computed;     /* the batch is: its rows can be read */
-    bool has_logits;      /* of the last prefill or step */
+    bool is_submitted;
+    bool is_computed; /* the batch is: its rows can be read */
+    bool has_logits;  /* of the last prefill or step */
+    bool is_last;     /* what was started ends with the batch that is submitted */
+    size_t n_started; /* tokens of what was started, 0: nothing was */
     const char *component;
     cs_decoder_stop_fn stop;
     void *stop_user;
@@ -58,45 +47,15 @@ struct cs_decoder {
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
-static bool should_abort(void *user)
+static bool should_stop(void *user)
 {
     const cs_decoder *decoder = user;
     return decoder->stop != NULL && decoder->stop(decoder->stop_user);
 }
 
-/* Pieces so small that the widest intermediate results (gate, up and their product; some of the embedding's width) fit. */
-static uint32_t pick_ubatch(const costeer_model *model)
+static bool allocate(cs_decoder *decoder)
 {
-    const costeer_model_info *info = costeer_model_get_info(model);
-    const size_t n_ff = cs_model_n_ff(model) > 0 ? (size_t)cs_model_n_ff(model) : 4 * (size_t)info->n_embd;
-    const size_t bytes_per_token = sizeof(float) * (3 * n_ff + 4 * (size_t)info->n_embd);
-    size_t n = UBATCH_BYTES / bytes_per_token / UBATCH_MIN * UBATCH_MIN;
-    n = n < UBATCH_MIN ? UBATCH_MIN : n;
-    return (uint32_t)(n > UBATCH_MAX ? UBATCH_MAX : n);
-}
-
-static struct llama_context_params engine_params(cs_decoder *decoder, const costeer_model *model, const cs_decoder_params *params)
-{
-    struct llama_context_params out = llama_context_default_params();
-    const uint32_t n_sequences = (uint32_t)decoder->n_sequences;
-    out.n_ctx = (uint32_t)decoder->n_ctx * n_sequences;
-    out.n_batch = (uint32_t)decoder->n_batch;
-    out.n_ubatch = pick_ubatch(model);
-    out.n_seq_max = n_sequences;
-    out.n_outputs_max = params->n_rows > 0 ? (uint32_t)params->n_rows : n_sequences;
-    out.n_threads = params->n_threads;
-    out.n_threads_batch = params->n_threads;
-    out.kv_unified = false;
-    out.no_perf = true;
-    out.offload_kqv = cs_model_is_offloaded(model);
-    out.op_offload = cs_model_is_offloaded(model);
-    out.abort_callback = should_abort;
-    out.abort_callback_data = decoder;
-    return out;
-}
-
-static bool allocate_sequences(cs_decoder *decoder)
-{
+    decoder->batch = malloc((size_t)decoder->n_batch * sizeof *decoder->batch);
     decoder->sequences = calloc((size_t)decoder->n_sequences, sizeof *decoder->sequences);
     for (int32_t s = 0; decoder->sequences != NULL && s < decoder->n_sequences; s++) {
         decoder->sequences[s].held = malloc((size_t)decoder->n_ctx * sizeof(int32_t));
@@ -105,77 +64,44 @@ static bool allocate_sequences(cs_decoder *decoder)
             return false;
         }
     }
-    return decoder->sequences != NULL;
+    return decoder->batch != NULL && decoder->sequences != NULL;
 }
 
-/* llama.cpp would otherwise start and end threads for every step. They sleep between steps: the other model needs the cores. */
-static bool attach_threads(cs_decoder *decoder, int32_t n_threads)
+static costeer_err create(cs_decoder *decoder, const costeer_model *model, cs_engine *engine, const cs_decoder_params *params,
+                          costeer_error *err)
 {
-    struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    params.poll = 0;
-    decoder->pool = ggml_threadpool_new(&params);
-    if (decoder->pool == NULL) {
-        return false;
+    cs_decoder_params inner = *params;
+    inner.stop = should_stop;
+    inner.stop_user = decoder;
+    const costeer_err code = engine != NULL ? cs_view_open(engine, &inner, &decoder->view, err)
+                                            : cs_llama_state_create(model, &inner, &decoder->llama, err);
+    if (code != COSTEER_OK) {
+        return code;
     }
-    llama_attach_threadpool(decoder->context, decoder->pool, decoder->pool);
-    return true;
-}
-
-static costeer_err create(cs_decoder *decoder, const costeer_model *model, const cs_decoder_params *params, costeer_error *err)
-{
-    const char *path = costeer_model_get_info(model)->path;
-    const int32_t n_ctx_train = costeer_model_get_info(model)->n_ctx_train;
-    const int32_t n_ctx_default = n_ctx_train < N_CTX_DEFAULT_MAX ? n_ctx_train : N_CTX_DEFAULT_MAX;
-    decoder->n_ctx = params->n_ctx > 0 ? params->n_ctx : n_ctx_default;
-    decoder->n_batch = decoder->n_ctx < N_BATCH ? decoder->n_ctx : N_BATCH;
+    const cs_llama_state *llama = engine != NULL ? engine->llama : decoder->llama;
     decoder->n_sequences = params->n_sequences;
-    decoder->n_vocab_padded = costeer_model_get_info(model)->n_vocab_padded;
+    decoder->n_ctx = cs_llama_state_n_ctx(llama);
+    decoder->n_batch = cs_llama_state_n_batch(llama);
+    decoder->n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
+    decoder->n_vocab_padded = engine != NULL ? engine->n_vocab_padded : costeer_model_get_info(model)->n_vocab_padded;
     decoder->component = params->component;
     decoder->stop = params->stop;
     decoder->stop_user = params->stop_user;
-    decoder->keeps_no_prefix = llama_model_is_recurrent(cs_model_llama(model)) || llama_model_is_hybrid(cs_model_llama(model));
-    if (!allocate_sequences(decoder)) {
-        return cs_error_set(err, COSTEER_ENOMEM, params->component, "%s: no memory for %d tokens of context", path,
-                            decoder->n_ctx);
-    }
-    cs_engine_error_clear();
-    decoder->context = llama_init_from_model(cs_model_llama(model), engine_params(decoder, model, params));
-    if (decoder->context == NULL) {
-        return cs_error_set(err, COSTEER_ENOMEM, params->component,
-                            "%s: llama.cpp could not make %d times %d tokens of context (%s); use a smaller --ctx-size", path,
-                            decoder->n_sequences, decoder->n_ctx, cs_engine_error());
-    }
-    decoder->memory = llama_get_memory(decoder->context);
-    if (decoder->memory == NULL) {
-        return cs_error_set(err, COSTEER_EMODEL, params->component,
-                            "%s: keeps no state between tokens, so it cannot generate text", path);
-    }
-    decoder->batch = llama_batch_init(decoder->n_batch, 0, 1);
-    if (decoder->batch.token == NULL || !attach_threads(decoder, params->n_threads)) {
-        return cs_error_set(err, COSTEER_ENOMEM, params->component, "%s: no memory for its batches and threads", path);
-    }
-    return COSTEER_OK;
+    return allocate(decoder)
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_ENOMEM, params->component, "no memory for %d tokens of context", decoder->n_ctx);
 }
 
-costeer_err cs_decoder_create(const costeer_model *model, const cs_decoder_params *params, cs_decoder **out, costeer_error *err)
+/* With a context of its own, or as a view of an engine. */
+static costeer_err create_either(const costeer_model *model, cs_engine *engine, const cs_decoder_params *params, cs_decoder **out,
+                                 costeer_error *err)
 {
     *out = NULL;
-    if (params->n_threads < 1 || params->n_threads > GGML_MAX_N_THREADS) {
-        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_threads is %d; give 1 to %d", params->n_threads,
-                            GGML_MAX_N_THREADS);
-    }
-    if (params->n_ctx < 0) {
-        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_ctx is %d; give a number of tokens, or 0", params->n_ctx);
-    }
-    if (cs_model_is_vocab_only(model)) {
-        return cs_error_set(err, COSTEER_EMODEL, params->component, "%s: was loaded without weights, so it cannot generate",
-                            costeer_model_get_info(model)->path);
-    }
     cs_decoder *decoder = calloc(1, sizeof *decoder);
     if (decoder == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, params->component, "no memory for its state");
     }
-    const costeer_err code = create(decoder, model, params, err);
+    const costeer_err code = create(decoder, model, engine, params, err);
     if (code != COSTEER_OK) {
         cs_decoder_free(decoder);
         return code;
@@ -184,25 +110,29 @@ costeer_err cs_decoder_create(const costeer_model *model, const cs_decoder_param
     return COSTEER_OK;
 }
 
+costeer_err cs_decoder_create(const costeer_model *model, const cs_decoder_params *params, cs_decoder **out, costeer_error *err)
+{
+    return create_either(model, NULL, params, out, err);
+}
+
+costeer_err cs_engine_open(cs_engine *engine, const cs_decoder_params *params, cs_decoder **out, costeer_error *err)
+{
+    return create_either(NULL, engine, params, out, err);
+}
+
 void cs_decoder_free(cs_decoder *decoder)
 {
     if (decoder == NULL) {
         return;
     }
-    if (decoder->context != NULL) {
-        llama_free(decoder->context);
-    }
-    if (decoder->pool != NULL) {
-        ggml_threadpool_free(decoder->pool);
-    }
-    if (decoder->batch.token != NULL) {
-        llama_batch_free(decoder->batch);
-    }
+    cs_view_free(decoder->view);
+    cs_llama_state_free(decoder->llama);
     for (int32_t s = 0; decoder->sequences != NULL && s < decoder->n_sequences; s++) {
         free(decoder->sequences[s].held);
         free(decoder->sequences[s].wanted);
     }
     free(decoder->sequences);
+    free(decoder->batch);
     free(decoder);
 }
 
@@ -211,77 +141,116 @@ int32_t cs_decoder_n_ctx(const cs_decoder *decoder)
     return decoder->n_ctx;
 }
 
+void cs_decoder_set_stop(cs_decoder *decoder, cs_decoder_stop_fn stop, void *user)
+{
+    decoder->stop = stop;
+    decoder->stop_user = user;
+}
+
 /* ---- computing --------------------------------------------------------------------------------------------------- */
 
 void cs_decoder_begin(cs_decoder *decoder)
 {
-    decoder->batch.n_tokens = 0;
+    cs_decoder_abandon(decoder);
+    decoder->n_tokens = 0;
+    decoder->n_wanted_rows = 0;
     decoder->is_computed = false;
     decoder->has_logits = false;
 }
 
 int32_t cs_decoder_room(const cs_decoder *decoder)
 {
-    return decoder->n_batch - decoder->batch.n_tokens;
+    return decoder->n_batch - decoder->n_tokens;
 }
 
 /* A token counts as held from here on: when the batch fails, resynchronise() takes it back. */
 int32_t cs_decoder_add(cs_decoder *decoder, int32_t s, int32_t token, bool wants_row)
 {
-    struct llama_batch *batch = &decoder->batch;
     sequence *of = &decoder->sequences[s];
-    if (batch->n_tokens >= decoder->n_batch || of->n_held >= decoder->n_ctx || token < 0 || token >= decoder->n_vocab_padded) {
+    if (decoder->n_tokens >= decoder->n_batch || of->n_held >= decoder->n_ctx || token < 0 || token >= decoder->n_vocab_padded ||
+        (wants_row && decoder->n_wanted_rows >= decoder->n_rows)) {
         return -1;
     }
-    const int32_t i = batch->n_tokens++;
-    batch->token[i] = token;
-    batch->pos[i] = of->n_held;
-    batch->n_seq_id[i] = 1;
-    batch->seq_id[i][0] = s;
-    batch->logits[i] = wants_row ? 1 : 0;
+    const int32_t row = wants_row ? decoder->n_wanted_rows++ : -1;
+    decoder->batch[decoder->n_tokens] = (cs_batch_token){.token = token, .position = of->n_held, .sequence = s, .row = row};
     of->held[of->n_held++] = token;
-    return i;
+    return decoder->n_tokens++;
 }
 
 /* After a stop or a failure: believe only what llama.cpp says it still holds. */
 static void resynchronise(cs_decoder *decoder)
 {
-    if (decoder->keeps_no_prefix) {
-        llama_memory_clear(decoder->memory, false);
-    }
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
-        const int32_t n = llama_memory_seq_pos_max(decoder->memory, s) + 1;
+        const int32_t n = decoder->view != NULL ? decoder->view->held[s] : cs_llama_state_recover(decoder->llama, s);
         sequence *of = &decoder->sequences[s];
         of->n_held = n < of->n_held ? n : of->n_held;
     }
     decoder->has_logits = false;
 }
 
-costeer_err cs_decoder_compute(cs_decoder *decoder, costeer_error *err)
+static costeer_err compute_own(cs_decoder *decoder, costeer_error *err)
 {
+    cs_llama_state_begin(decoder->llama);
+    for (int32_t i = 0; i < decoder->n_tokens; i++) {
+        (void)cs_llama_state_add(decoder->llama, &decoder->batch[i], decoder->batch[i].sequence);
+    }
+    return cs_llama_state_compute(decoder->llama, err);
+}
+
+void cs_decoder_submit(cs_decoder *decoder)
+{
+    decoder->is_submitted = true;
     decoder->is_computed = false;
     decoder->has_logits = false;
-    if (should_abort(decoder)) { /* small models finish before llama.cpp asks */
+    if (decoder->view != NULL && decoder->n_tokens > 0) {
+        cs_view_submit(decoder->view, decoder->batch, decoder->n_tokens, decoder->n_wanted_rows);
+    }
+}
+
+costeer_err cs_decoder_wait(cs_decoder *decoder, costeer_error *err)
+{
+    if (!decoder->is_submitted || decoder->n_tokens == 0) {
+        decoder->is_submitted = false;
+        return cs_error_set(err, COSTEER_ESTATE, decoder->component, "there is no batch to compute");
+    }
+    const costeer_err code = decoder->view != NULL ? cs_view_wait(decoder->view, err) : compute_own(decoder, err);
+    decoder->is_submitted = false;
+    decoder->is_computed = code == COSTEER_OK;
+    if (code != COSTEER_OK) {
         resynchronise(decoder);
-        return cs_error_set(err, COSTEER_ECANCELED, decoder->component, "cancelled");
     }
-    cs_engine_error_clear();
-    const int32_t result = llama_decode(decoder->context, decoder->batch);
-    if (result == 0) {
-        decoder->is_computed = true;
-        return COSTEER_OK;
+    return code;
+}
+
+costeer_err cs_decoder_compute(cs_decoder *decoder, costeer_error *err)
+{
+    cs_decoder_submit(decoder);
+    return cs_decoder_wait(decoder, err);
+}
+
+void cs_decoder_abandon(cs_decoder *decoder)
+{
+    if (!decoder->is_submitted) {
+        return;
     }
-    resynchronise(decoder);
-    if (result == 2) {
-        return cs_error_set(err, COSTEER_ECANCELED, decoder->component, "cancelled");
+    decoder->is_submitted = false;
+    if (decoder->view == NULL) {
+        resynchronise(decoder); /* nothing was computed yet */
+        return;
     }
-    return cs_error_set(err, COSTEER_EINTERNAL, decoder->component, "llama.cpp failed to decode a batch of %d tokens: %d (%s)",
-                        decoder->batch.n_tokens, result, cs_engine_error());
+    cs_view_abandon(decoder->view);
+    for (int32_t s = 0; s < decoder->n_sequences; s++) {
+        (void)cs_decoder_truncate(decoder, s, 0);
+    }
 }
 
 const float *cs_decoder_row(const cs_decoder *decoder, int32_t index)
 {
-    return decoder->is_computed ? llama_get_logits_ith(decoder->context, index) : NULL;
+    if (!decoder->is_computed || index < 0 || index >= decoder->n_tokens || decoder->batch[index].row < 0) {
+        return NULL;
+    }
+    return decoder->view != NULL ? decoder->view->rows + (size_t)decoder->batch[index].row * (size_t)decoder->n_vocab_padded
+                                 : cs_llama_state_row(decoder->llama, index);
 }
 
 int32_t cs_decoder_held(const cs_decoder *decoder, int32_t s)
@@ -297,22 +266,21 @@ const int32_t *cs_decoder_held_tokens(const cs_decoder *decoder, int32_t s)
 int32_t cs_decoder_truncate(cs_decoder *decoder, int32_t s, int32_t n)
 {
     sequence *of = &decoder->sequences[s];
-    if (n < of->n_held && !llama_memory_seq_rm(decoder->memory, s, n, -1)) {
-        (void)llama_memory_seq_rm(decoder->memory, s, -1, -1); /* recurrent states cannot be cut: begin anew */
-        n = 0;
+    if (n < of->n_held) {
+        of->n_held = decoder->view != NULL ? cs_view_cut(decoder->view, s, n) : cs_llama_state_cut(decoder->llama, s, n);
     }
-    of->n_held = n < of->n_held ? n : of->n_held;
     return of->n_held;
 }
 
 /* ---- prompts and steps ------------------------------------------------------------------------------------------- */
 
-/* Keep the common beginning of what is held and what is wanted, but let at least one token be computed. */
+/* Keep the common beginning of what is held and what is wanted, but let at least one token be computed. A view keeps nothing:
+ * what it computes must not depend on the answers before. */
 static void keep_prefix(cs_decoder *decoder, int32_t s)
 {
     sequence *of = &decoder->sequences[s];
     int32_t n = 0;
-    while (n < of->n_held && n < of->n_wanted - 1 && of->held[n] == of->wanted[n]) {
+    while (decoder->view == NULL && n < of->n_held && n < of->n_wanted - 1 && of->held[n] == of->wanted[n]) {
         n++;
     }
     (void)cs_decoder_truncate(decoder, s, n);
@@ -324,7 +292,7 @@ static void fill_chunk(cs_decoder *decoder)
     cs_decoder_begin(decoder);
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         sequence *of = &decoder->sequences[s];
-        while (decoder->batch.n_tokens < decoder->n_batch && of->n_held < of->n_wanted - 1) {
+        while (decoder->n_tokens < decoder->n_batch && of->n_held < of->n_wanted - 1) {
             (void)cs_decoder_add(decoder, s, of->wanted[of->n_held], false);
         }
     }
@@ -351,36 +319,33 @@ static size_t count_left(const cs_decoder *decoder)
     return n;
 }
 
-costeer_err cs_decoder_prefill(cs_decoder *decoder, size_t *n_computed, costeer_error *err)
+static void submit_chunk(cs_decoder *decoder)
 {
-    decoder->has_logits = false;
-    if (n_computed != NULL) {
-        *n_computed = 0;
+    decoder->is_last = count_left(decoder) <= (size_t)decoder->n_batch;
+    if (decoder->is_last) {
+        fill_last(decoder);
+    } else {
+        fill_chunk(decoder);
     }
+    cs_decoder_submit(decoder);
+}
+
+costeer_err cs_decoder_start_prefill(cs_decoder *decoder, costeer_error *err)
+{
+    cs_decoder_begin(decoder);
+    decoder->n_started = 0;
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         if (decoder->sequences[s].n_wanted == 0) {
             return cs_error_set(err, COSTEER_ESTATE, decoder->component, "no prompt was set for sequence %d", s);
         }
         keep_prefix(decoder, s);
     }
-    const size_t n_left = count_left(decoder);
-    while (count_left(decoder) > (size_t)decoder->n_batch) {
-        fill_chunk(decoder);
-        const costeer_err code = cs_decoder_compute(decoder, err);
-        if (code != COSTEER_OK) {
-            return code;
-        }
-    }
-    fill_last(decoder);
-    const costeer_err code = cs_decoder_compute(decoder, err);
-    decoder->has_logits = code == COSTEER_OK;
-    if (n_computed != NULL) {
-        *n_computed = n_left;
-    }
-    return code;
+    decoder->n_started = count_left(decoder);
+    submit_chunk(decoder);
+    return COSTEER_OK;
 }
 
-costeer_err cs_decoder_step(cs_decoder *decoder, int32_t token, costeer_error *err)
+costeer_err cs_decoder_start_step(cs_decoder *decoder, int32_t token, costeer_error *err)
 {
     if (!decoder->has_logits) {
         return cs_error_set(err, COSTEER_ESTATE, decoder->component, "a step before the prompt was computed");
@@ -399,9 +364,39 @@ costeer_err cs_decoder_step(cs_decoder *decoder, int32_t token, costeer_error *e
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         decoder->sequences[s].output = cs_decoder_add(decoder, s, token, true);
     }
-    const costeer_err code = cs_decoder_compute(decoder, err);
+    decoder->n_started = (size_t)decoder->n_sequences;
+    decoder->is_last = true;
+    cs_decoder_submit(decoder);
+    return COSTEER_OK;
+}
+
+costeer_err cs_decoder_finish(cs_decoder *decoder, size_t *n_computed, costeer_error *err)
+{
+    costeer_err code = cs_decoder_wait(decoder, err);
+    while (code == COSTEER_OK && !decoder->is_last) {
+        submit_chunk(decoder);
+        code = cs_decoder_wait(decoder, err);
+    }
     decoder->has_logits = code == COSTEER_OK;
+    if (n_computed != NULL) {
+        *n_computed = code == COSTEER_OK ? decoder->n_started : 0;
+    }
     return code;
+}
+
+costeer_err cs_decoder_prefill(cs_decoder *decoder, size_t *n_computed, costeer_error *err)
+{
+    if (n_computed != NULL) {
+        *n_computed = 0;
+    }
+    const costeer_err code = cs_decoder_start_prefill(decoder, err);
+    return code == COSTEER_OK ? cs_decoder_finish(decoder, n_computed, err) : code;
+}
+
+costeer_err cs_decoder_step(cs_decoder *decoder, int32_t token, costeer_error *err)
+{
+    const costeer_err code = cs_decoder_start_step(decoder, token, err);
+    return code == COSTEER_OK ? cs_decoder_finish(decoder, NULL, err) : code;
 }
 
 const float *cs_decoder_logits(const cs_decoder *decoder, int32_t s)

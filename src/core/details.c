@@ -63,6 +63,9 @@ static double sum_deltas(const costeer_delta *deltas, size_t n_deltas, int32_t t
 {
     double sum = 0.0;
     for (size_t i = 0; i < n_deltas; i++) {
+        if (deltas[i].weight == 0.0) {
+            continue; /* as in fusion: 0 times infinity would be no number */
+        }
         const double expert = deltas[i].expert[token];
         const double amateur = deltas[i].amateur[token];
         sum += isinf(expert) && isinf(amateur) ? 0.0 : deltas[i].weight * (expert - amateur);

@@ -12,8 +12,10 @@
 #include "util/error.h"
 
 #include <errno.h>
+#include <ggml.h>
 #include <gguf.h>
 #include <inttypes.h>
+#include <math.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -457,4 +459,75 @@ costeer_err cs_gguf_file_check(const char *path, bool needs_weights, cs_gguf_sum
     const costeer_err result = check_metadata(gguf, path, needs_weights, out, err);
     gguf_free(gguf);
     return result;
+}
+
+/* ---- listing ----------------------------------------------------------------------------------------------------- */
+
+static void copy_string(const struct gguf_context *gguf, const char *key, char *out, size_t size)
+{
+    const char *value = get_string(gguf, key);
+    (void)snprintf(out, size, "%s", value == NULL || strlen(value) >= size ? "" : value);
+}
+
+static void list_keys(const struct gguf_context *gguf, cs_gguf_listing *out)
+{
+    copy_string(gguf, "general.type", out->type, sizeof out->type);
+    copy_string(gguf, "general.architecture", out->architecture, sizeof out->architecture);
+    copy_string(gguf, "adapter.type", out->adapter_type, sizeof out->adapter_type);
+    const int64_t alpha = gguf_find_key(gguf, "adapter.lora.alpha");
+    out->has_bad_alpha =
+        alpha >= 0 && (gguf_get_kv_type(gguf, alpha) != GGUF_TYPE_FLOAT32 || !isfinite(gguf_get_val_f32(gguf, alpha)));
+    out->has_invocation = gguf_find_key(gguf, "adapter.alora.invocation_tokens") >= 0;
+    const int64_t split = gguf_find_key(gguf, "split.count");
+    out->is_split = split >= 0 && gguf_get_kv_type(gguf, split) == GGUF_TYPE_UINT16 && gguf_get_val_u16(gguf, split) > 1;
+}
+
+static bool list_tensors(struct ggml_context *tensors, size_t n, cs_gguf_listing *out)
+{
+    out->tensors = calloc(n + 1, sizeof *out->tensors);
+    if (out->tensors == NULL) {
+        return false;
+    }
+    struct ggml_tensor *at = ggml_get_first_tensor(tensors);
+    for (size_t i = 0; i < n && at != NULL; i++) {
+        cs_gguf_tensor *to = &out->tensors[out->n_tensors++];
+        (void)snprintf(to->name, sizeof to->name, "%s", ggml_get_name(at));
+        memcpy(to->ne, at->ne, sizeof to->ne);
+        to->is_plain =
+            at->type == GGML_TYPE_F32 || at->type == GGML_TYPE_F16 || at->type == GGML_TYPE_BF16 || at->type == GGML_TYPE_Q8_0;
+        at = ggml_get_next_tensor(tensors, at);
+    }
+    return true;
+}
+
+costeer_err cs_gguf_file_list(const char *path, cs_gguf_listing *out, costeer_error *err)
+{
+    cs_gguf_summary summary = {.file_bytes = 0};
+    costeer_err code = check_file(path, &summary, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    struct ggml_context *tensors = NULL;
+    cs_engine_error_clear();
+    struct gguf_context *gguf = gguf_init_from_file(path, (struct gguf_init_params){.no_alloc = true, .ctx = &tensors});
+    if (gguf == NULL) {
+        return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is damaged or truncated (%s); fetch it again", path,
+                            cs_engine_error());
+    }
+    code = check_extents(gguf, path, summary.file_bytes, err);
+    if (code == COSTEER_OK) {
+        list_keys(gguf, out);
+        if (!list_tensors(tensors, (size_t)gguf_get_n_tensors(gguf), out)) {
+            code = cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory for the list of its tensors", path);
+        }
+    }
+    ggml_free(tensors);
+    gguf_free(gguf);
+    return code;
+}
+
+void cs_gguf_listing_dispose(cs_gguf_listing *listing)
+{
+    free(listing->tensors);
+    *listing = (cs_gguf_listing){.tensors = NULL};
 }

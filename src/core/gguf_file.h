@@ -4,6 +4,7 @@
 
 #include <costeer/error.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /** What loading needs to know beforehand. */
@@ -26,5 +27,31 @@ typedef struct cs_gguf_summary {
  * @return COSTEER_OK; COSTEER_EMODEL: the message says what is wrong and what to do
  */
 costeer_err cs_gguf_file_check(const char *path, bool needs_weights, cs_gguf_summary *out, costeer_error *err);
+
+/* ---- what is in a file, for adapters ------------------------------------------------------------------------------ */
+
+#define CS_GGUF_NAME_MAX 64 /* ggml's, with the NUL */
+
+typedef struct cs_gguf_tensor {
+    char name[CS_GGUF_NAME_MAX];
+    int64_t ne[4];
+    bool is_plain; /**< f32, f16, bf16 or q8_0: what adapters are made of */
+} cs_gguf_tensor;
+
+/** All-zero is an empty one. */
+typedef struct cs_gguf_listing {
+    cs_gguf_tensor *tensors; /**< [n_tensors] in the file's order */
+    size_t n_tensors;
+    char type[16];         /**< general.type, "" when it is none */
+    char architecture[65]; /**< general.architecture */
+    char adapter_type[16]; /**< adapter.type */
+    bool has_bad_alpha;    /**< adapter.lora.alpha is not a finite 32-bit number */
+    bool has_invocation;   /**< adapter.alora.invocation_tokens */
+    bool is_split;         /**< the model has further files */
+} cs_gguf_listing;
+
+/** List any GGUF file that is whole. Dispose of the listing in every case. COSTEER_EMODEL, COSTEER_ENOMEM. */
+costeer_err cs_gguf_file_list(const char *path, cs_gguf_listing *out, costeer_error *err);
+void cs_gguf_listing_dispose(cs_gguf_listing *listing);
 
 #endif

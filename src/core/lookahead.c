@@ -5,7 +5,8 @@
  * computed. Rows of logits stay where llama.cpp has them as long as nothing else is computed; before that, those still of use are
  * copied. Sequences need not be equally far: with public drafts the amateur runs ahead alone, and the experts follow in one
  * batch. What a withdrawn draft left is cut off. Where that cannot be done (recurrent states), the sequence is computed anew,
- * once, and nothing is drafted from then on.
+ * once, and nothing is drafted from then on. Several tokens of the answer at once are computed like a prompt: rows for the last
+ * ones only.
  */
 #include "core/lookahead.h"
 
@@ -25,7 +26,7 @@ struct cs_lookahead {
     int32_t *run;          /* [n_run_max] */
     int32_t n_run;
     int32_t at;          /* tokens of the run that have become part of the answer */
-    int32_t *n_computed; /* [n_sequences] tokens of the run whose rows are known */
+    int32_t *n_computed; /* [n_sequences] tokens of the run whose rows are known; without a run, see catch_up() */
     int32_t *n_added;    /* [n_sequences] with the batch that is being computed */
     int32_t *index;      /* [n_sequences][n_run_max] their numbers in the batch */
     const float **rows;  /* [n_sequences][n_run_max] in llama.cpp's memory or in kept */
@@ -149,10 +150,10 @@ static void shift(cs_lookahead *ahead)
 /* ---- computing --------------------------------------------------------------------------------------------------- */
 
 /* A token that cannot be added must be found before any is: what was added counts as held. */
-static costeer_err check_fits(const cs_lookahead *ahead, costeer_error *err)
+static costeer_err check_fits(const cs_lookahead *ahead, size_t n, costeer_error *err)
 {
     for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
-        if (ahead->n_run - ahead->at > cs_decoder_n_ctx(ahead->decoder) - ahead->n_accepted[s]) {
+        if (n > (size_t)(cs_decoder_n_ctx(ahead->decoder) - ahead->n_accepted[s])) {
             return cs_error_set(err, COSTEER_ETOOLONG, ahead->params.component,
                                 "the context window of %d tokens is full; use --ctx-size", cs_decoder_n_ctx(ahead->decoder));
         }
@@ -202,7 +203,7 @@ static costeer_err take_rows(cs_lookahead *ahead, int32_t n_sequences, costeer_e
 /* Compute the whole run for those of the first n sequences that do not have `n_needed` tokens of it yet. */
 static costeer_err compute(cs_lookahead *ahead, int32_t n_sequences, int32_t n_needed, costeer_error *err)
 {
-    costeer_err code = check_fits(ahead, err);
+    costeer_err code = check_fits(ahead, (size_t)(ahead->n_run - ahead->at), err);
     while (code == COSTEER_OK && is_behind(ahead, n_sequences, n_needed)) {
         keep_rows(ahead);
         fill(ahead, n_sequences, n_needed);
@@ -266,32 +267,142 @@ costeer_err cs_lookahead_prefill(cs_lookahead *ahead, size_t *n_computed, costee
     return code;
 }
 
+/* Make the run's next m tokens, which are computed, part of the answer. */
+static void accept(cs_lookahead *ahead, int32_t m)
+{
+    for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
+        ahead->current[s] = ahead->rows[slot(ahead, s, ahead->at + m - 1)];
+        ahead->n_accepted[s] += m;
+    }
+    ahead->at += m;
+}
+
 costeer_err cs_lookahead_step(cs_lookahead *ahead, int32_t token, costeer_error *err)
 {
     costeer_err code = COSTEER_OK;
     if (!ahead->is_ready || ahead->at == ahead->n_run || ahead->run[ahead->at] != token) {
         code = cs_lookahead_start(ahead, token, err);
     }
-    const int32_t i = ahead->at;
-    code = code == COSTEER_OK ? compute(ahead, ahead->params.n_sequences, i + 1, err) : code;
+    code = code == COSTEER_OK ? compute(ahead, ahead->params.n_sequences, ahead->at + 1, err) : code;
     if (code != COSTEER_OK) {
         ahead->is_ready = ahead->is_ready && code != COSTEER_ECANCELED && code != COSTEER_EINTERNAL;
         return code;
     }
-    for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
-        ahead->current[s] = ahead->rows[slot(ahead, s, i)];
-        ahead->n_accepted[s]++;
-    }
-    ahead->at++;
+    accept(ahead, 1);
     return COSTEER_OK;
+}
+
+/* ---- several tokens of the answer -------------------------------------------------------------------------------- */
+
+static costeer_err check_token(const cs_lookahead *ahead, int32_t token, costeer_error *err)
+{
+    if (!ahead->is_ready) {
+        return cs_error_set(err, COSTEER_ESTATE, ahead->params.component, "a step before the prompt was computed");
+    }
+    if (token < 0 || token >= ahead->params.n_ids) {
+        return cs_error_set(err, COSTEER_EINVAL, ahead->params.component, "token %d is not one of the model's %d", token,
+                            ahead->params.n_ids);
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err check_tokens(const cs_lookahead *ahead, const int32_t *tokens, size_t n, costeer_error *err)
+{
+    costeer_err code = check_fits(ahead, n, err);
+    for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
+        code = check_token(ahead, tokens[i], err);
+    }
+    return code;
+}
+
+/* How many of the tokens the run begins with. */
+static int32_t match(const cs_lookahead *ahead, const int32_t *tokens, int32_t n)
+{
+    int32_t i = 0;
+    while (i < n && ahead->at + i < ahead->n_run && ahead->run[ahead->at + i] == tokens[i]) {
+        i++;
+    }
+    return i;
+}
+
+/*
+ * Drop the run, but for what the sequences have computed of its next m tokens: that becomes part of the answer. From here until
+ * catch_up() is done, n_computed counts what each sequence has of the tokens that are to be caught up with.
+ */
+static costeer_err keep_matching(cs_lookahead *ahead, int32_t m, costeer_error *err)
+{
+    const int32_t at = ahead->at;
+    ahead->n_run = 0;
+    ahead->at = 0;
+    for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
+        const int32_t n = ahead->n_computed[s] - at;
+        ahead->n_computed[s] = n < 0 ? 0 : (n < m ? n : m);
+        ahead->n_accepted[s] += ahead->n_computed[s];
+        ahead->current[s] = NULL;
+    }
+    return cut(ahead, err);
+}
+
+/* Put what the sequences lack of the tokens into a batch; the last ones only when all of it fits, as their rows must come from
+ * one batch. Returns whether it does. */
+static bool fill_missing(cs_lookahead *ahead, const int32_t *tokens, int32_t n)
+{
+    int64_t n_left = 0;
+    for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
+        n_left += n - ahead->n_computed[s];
+    }
+    cs_decoder_begin(ahead->decoder);
+    const bool is_all = n_left <= cs_decoder_room(ahead->decoder);
+    const int32_t n_needed = is_all ? n : n - 1;
+    for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
+        while (ahead->n_computed[s] < n_needed && cs_decoder_room(ahead->decoder) > 0) {
+            const int32_t i = ahead->n_computed[s]++;
+            ahead->index[slot(ahead, s, 0)] = cs_decoder_add(ahead->decoder, s, tokens[i], i == n - 1);
+        }
+    }
+    return is_all;
+}
+
+/* Compute what the sequences lack of the tokens, at least the last one of each. */
+static costeer_err catch_up(cs_lookahead *ahead, const int32_t *tokens, int32_t n, costeer_error *err)
+{
+    bool is_all = false;
+    costeer_err code = COSTEER_OK;
+    while (!is_all && code == COSTEER_OK) {
+        is_all = fill_missing(ahead, tokens, n);
+        code = cs_decoder_compute(ahead->decoder, err);
+    }
+    for (int32_t s = 0; s < ahead->params.n_sequences && code == COSTEER_OK; s++) {
+        ahead->n_accepted[s] = cs_decoder_held(ahead->decoder, s);
+        ahead->current[s] = cs_decoder_row(ahead->decoder, ahead->index[slot(ahead, s, 0)]);
+        if (ahead->current[s] == NULL) {
+            code = cs_error_set(err, COSTEER_EINTERNAL, ahead->params.component, "llama.cpp has no logits for a step");
+        }
+    }
+    cs_lookahead_drop(ahead);
+    return code;
 }
 
 costeer_err cs_lookahead_advance(cs_lookahead *ahead, const int32_t *tokens, size_t n, costeer_error *err)
 {
-    costeer_err code = COSTEER_OK;
-    for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
-        code = cs_lookahead_step(ahead, tokens[i], err);
+    if (n == 1) {
+        return cs_lookahead_step(ahead, tokens[0], err);
     }
+    costeer_err code = check_tokens(ahead, tokens, n, err);
+    if (code != COSTEER_OK || n == 0) {
+        return code;
+    }
+    const int32_t m = match(ahead, tokens, (int32_t)n);
+    if (m == (int32_t)n) {
+        code = compute(ahead, ahead->params.n_sequences, ahead->at + m, err);
+        if (code == COSTEER_OK) {
+            accept(ahead, m);
+        }
+    } else {
+        code = keep_matching(ahead, m, err);
+        code = code == COSTEER_OK ? catch_up(ahead, tokens, (int32_t)n, err) : code;
+    }
+    ahead->is_ready = code == COSTEER_OK;
     return code;
 }
 
@@ -304,19 +415,16 @@ const float *cs_lookahead_logits(const cs_lookahead *ahead, int32_t s)
 
 costeer_err cs_lookahead_start(cs_lookahead *ahead, int32_t token, costeer_error *err)
 {
-    if (!ahead->is_ready) {
-        return cs_error_set(err, COSTEER_ESTATE, ahead->params.component, "a step before the prompt was computed");
-    }
-    if (token < 0 || token >= ahead->params.n_ids) {
-        return cs_error_set(err, COSTEER_EINVAL, ahead->params.component, "token %d is not one of the model's %d", token,
-                            ahead->params.n_ids);
+    costeer_err code = check_token(ahead, token, err);
+    if (code != COSTEER_OK) {
+        return code;
     }
     if (ahead->at < ahead->n_run && ahead->run[ahead->at] == token) {
         shift(ahead);
         return COSTEER_OK;
     }
     cs_lookahead_drop(ahead);
-    const costeer_err code = cut(ahead, err);
+    code = cut(ahead, err);
     if (code == COSTEER_OK) {
         ahead->run[0] = token;
         ahead->n_run = 1;

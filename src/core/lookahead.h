@@ -29,7 +29,12 @@ costeer_err cs_lookahead_prefill(cs_lookahead *ahead, size_t *n_computed, costee
 /** Advance every sequence by a token. COSTEER_ESTATE before a prefill, and after a step that failed. */
 costeer_err cs_lookahead_step(cs_lookahead *ahead, int32_t token, costeer_error *err);
 
-/** Advance every sequence by [n] >= 1 tokens. */
+/**
+ * Advance every sequence by [n] >= 1 tokens in one batch, or in a few when that is too long for one.
+ *
+ * What comes of it is what n steps give. COSTEER_ETOOLONG and COSTEER_EINVAL leave the answer where it was; after any other
+ * failure it must be begun again.
+ */
 costeer_err cs_lookahead_advance(cs_lookahead *ahead, const int32_t *tokens, size_t n, costeer_error *err);
 
 /** Logits behind the last token of the answer, valid until something is computed again; NULL when there are none. */

@@ -5,8 +5,10 @@
  * costeer/model.h and model_internal.h. A loaded model is immutable, so threads share it without a lock. llama.cpp's own messages
  * go to our log callback and never to a stream; its first error on the loading thread becomes part of our message.
  */
+#include "core/gguf_adapter.h"
 #include "core/gguf_file.h"
 #include "core/model_internal.h"
+#include "core/tokenizer.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/utf8.h"
@@ -26,23 +28,10 @@
 /* The limit that costeer_model_tokenize() documents. */
 #define TEXT_BYTES_MAX ((size_t)64 << 20)
 
-/*
- * A tokenizer of 152k tokens takes llama.cpp some 40 MB, and a pair has the same one twice. So the first model loaded with a
- * tokenizer lends it to the next ones, which are loaded without; it stays in memory until the last of them is freed.
- */
-typedef struct tokenizer {
-    char sha256[65];
-    struct llama_model *owner;
-    int n_users;
-    struct tokenizer *next;
-} tokenizer;
-
-static pthread_mutex_t tokenizers_mutex = PTHREAD_MUTEX_INITIALIZER;
-static tokenizer *tokenizers;
-
 struct costeer_model {
     struct llama_model *llama;
-    tokenizer *tokenizer;
+    struct llama_adapter_lora *adapter; /* NULL: none; freed with llama */
+    cs_tokenizer *tokenizer;
     const struct llama_vocab *vocab; /* the tokenizer's */
     int32_t n_texts;                 /* its tokens, padding included: may differ from this model's own width */
     costeer_model_info info;
@@ -116,6 +105,13 @@ static void start_engine(void)
 {
     llama_log_set(receive_log, NULL);
     llama_backend_init();
+}
+
+/* Before anything else of llama.cpp is called: it would write to a stream. */
+static void ensure_engine(void)
+{
+    static pthread_once_t started = PTHREAD_ONCE_INIT;
+    (void)pthread_once(&started, start_engine);
 }
 
 static char engine_version[32];
@@ -248,56 +244,6 @@ static costeer_err check_loaded(const costeer_model *model, costeer_error *err)
     return why == NULL ? COSTEER_OK : cs_error_set(err, COSTEER_EMODEL, "model", "%s: %s", model->path, why);
 }
 
-/* The tokenizer of a model that is loaded already, with one more user; NULL when there is none like it. */
-static tokenizer *borrow_tokenizer(const char *sha256)
-{
-    (void)pthread_mutex_lock(&tokenizers_mutex);
-    tokenizer *at = tokenizers;
-    while (at != NULL && strcmp(at->sha256, sha256) != 0) {
-        at = at->next;
-    }
-    if (at != NULL) {
-        at->n_users++;
-    }
-    (void)pthread_mutex_unlock(&tokenizers_mutex);
-    return at;
-}
-
-/* Offer a model's tokenizer to the next ones. The model then belongs to the tokenizer. NULL: no memory. */
-static tokenizer *lend_tokenizer(const char *sha256, struct llama_model *owner)
-{
-    tokenizer *out = calloc(1, sizeof *out);
-    if (out == NULL) {
-        return NULL;
-    }
-    (void)snprintf(out->sha256, sizeof out->sha256, "%s", sha256);
-    out->owner = owner;
-    out->n_users = 1;
-    (void)pthread_mutex_lock(&tokenizers_mutex);
-    out->next = tokenizers;
-    tokenizers = out;
-    (void)pthread_mutex_unlock(&tokenizers_mutex);
-    return out;
-}
-
-static void return_tokenizer(tokenizer *used)
-{
-    (void)pthread_mutex_lock(&tokenizers_mutex);
-    const bool is_last = --used->n_users == 0;
-    tokenizer **at = &tokenizers;
-    while (is_last && *at != used) {
-        at = &(*at)->next;
-    }
-    if (is_last) {
-        *at = used->next;
-    }
-    (void)pthread_mutex_unlock(&tokenizers_mutex);
-    if (is_last) {
-        llama_model_free(used->owner);
-        free(used);
-    }
-}
-
 static struct llama_model_params engine_params(const costeer_model_params *params, progress_relay *relay)
 {
     struct llama_model_params out = llama_model_default_params();
@@ -325,12 +271,26 @@ static void load_with_engine(costeer_model *model, struct llama_model_params par
         {.tag = LLAMA_KV_OVERRIDE_TYPE_INT, .val_i64 = summary->n_tokens},
         {.key = ""}}; /* an empty key ends the list */
     (void)snprintf(overrides[1].key, sizeof overrides[1].key, "%s.vocab_size", summary->architecture);
-    model->tokenizer = borrow_tokenizer(summary->tokenizer_sha256);
+    model->tokenizer = cs_tokenizer_borrow(summary->tokenizer_sha256);
     params.kv_overrides = model->tokenizer == NULL ? NULL : overrides;
     model->llama = llama_model_load_from_file(model->path, params);
     if (model->llama != NULL && model->tokenizer == NULL) {
-        model->tokenizer = lend_tokenizer(summary->tokenizer_sha256, model->llama);
+        model->tokenizer = cs_tokenizer_lend(summary->tokenizer_sha256, model->llama);
     }
+}
+
+/* Load the adapter that goes on top of the weights; decoders attach it. */
+static costeer_err load_adapter(costeer_model *model, const char *path, costeer_error *err)
+{
+    const costeer_err code = cs_gguf_adapter_check(path, model->path, err);
+    if (code != COSTEER_OK || model->is_vocab_only) {
+        return code;
+    }
+    cs_engine_error_clear();
+    model->adapter = llama_adapter_lora_init(model->llama, path);
+    return model->adapter != NULL ? COSTEER_OK
+                                  : cs_error_set(err, COSTEER_EMODEL, "model", "%s: cannot be applied to %s (%s)", path,
+                                                 model->path, cs_engine_error());
 }
 
 static costeer_err load(costeer_model *model, const costeer_model_params *params, costeer_error *err)
@@ -355,12 +315,13 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
     if (model->tokenizer == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", model->path);
     }
-    model->vocab = llama_model_get_vocab(model->tokenizer->owner);
+    model->vocab = llama_model_get_vocab(cs_tokenizer_owner(model->tokenizer));
     model->n_texts = llama_vocab_n_tokens(model->vocab);
     model->is_vocab_only = params->vocab_only;
     model->is_offloaded = params->n_gpu_layers != 0;
     code = check_loaded(model, err);
     code = code == COSTEER_OK ? describe(model, &summary, err) : code;
+    code = code == COSTEER_OK && params->lora_path != NULL ? load_adapter(model, params->lora_path, err) : code;
 #ifdef __GLIBC__
     (void)malloc_trim(0); /* the file's metadata was parsed twice: some 12 MB for a vocabulary of 152k tokens */
 #endif
@@ -369,7 +330,6 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
 
 costeer_err costeer_model_load(const char *path, const costeer_model_params *params, costeer_model **out, costeer_error *err)
 {
-    static pthread_once_t engine_started = PTHREAD_ONCE_INIT;
     if (out == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "model", "out must not be NULL");
     }
@@ -377,7 +337,7 @@ costeer_err costeer_model_load(const char *path, const costeer_model_params *par
     if (path == NULL || *path == '\0') {
         return cs_error_set(err, COSTEER_EINVAL, "model", "the path of a model must not be empty");
     }
-    (void)pthread_once(&engine_started, start_engine);
+    ensure_engine();
     costeer_model *model = calloc(1, sizeof *model);
     if (model == NULL || (model->path = strdup(path)) == NULL) {
         free(model);
@@ -393,17 +353,21 @@ costeer_err costeer_model_load(const char *path, const costeer_model_params *par
     return COSTEER_OK;
 }
 
+bool costeer_model_is_adapter(const char *path)
+{
+    ensure_engine();
+    return path != NULL && cs_gguf_is_adapter(path);
+}
+
 void costeer_model_free(costeer_model *model)
 {
     if (model == NULL) {
         return;
     }
-    if (model->tokenizer == NULL || model->tokenizer->owner != model->llama) {
+    if (model->tokenizer == NULL || cs_tokenizer_owner(model->tokenizer) != model->llama) {
         llama_model_free(model->llama);
     }
-    if (model->tokenizer != NULL) {
-        return_tokenizer(model->tokenizer);
-    }
+    llama_model_free(cs_tokenizer_return(model->tokenizer)); /* of the last user; NULL is fine */
     free(model->special);
     free(model->path);
     free(model);
@@ -419,6 +383,13 @@ const costeer_model_info *costeer_model_get_info(const costeer_model *model)
 struct llama_model *cs_model_llama(const costeer_model *model)
 {
     return model->llama;
+}
+
+bool cs_model_attach_adapter(const costeer_model *model, struct llama_context *context)
+{
+    struct llama_adapter_lora *adapter = model->adapter;
+    float scale = 1.0F;
+    return adapter == NULL || llama_set_adapters_lora(context, &adapter, 1, &scale) == 0;
 }
 
 bool cs_model_is_offloaded(const costeer_model *model)
@@ -493,6 +464,20 @@ size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, c
 bool costeer_model_is_end(const costeer_model *model, int32_t token)
 {
     return is_token(model, token) && llama_vocab_is_eog(model->vocab, token);
+}
+
+cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token)
+{
+    const unsigned bits = is_token(model, token) ? (unsigned)llama_vocab_get_attr(model->vocab, token) : 0;
+    return (cs_token_traits){.is_control = (bits & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0,
+                             .is_byte = (bits & LLAMA_TOKEN_ATTR_BYTE) != 0};
+}
+
+int32_t cs_model_end_of_answer(const costeer_model *model)
+{
+    const llama_token turn = llama_vocab_eot(model->vocab);
+    const llama_token text = llama_vocab_eos(model->vocab);
+    return costeer_model_is_end(model, turn) ? turn : (costeer_model_is_end(model, text) ? text : -1);
 }
 
 static size_t vocab_token_to_piece(const void *model, int32_t token, char piece[COSTEER_PIECE_MAX])

@@ -7,10 +7,14 @@
 
 #include <costeer/model.h>
 
+struct llama_context;
 struct llama_model;
 
 /** llama.cpp's object, for decoder.c. Never changed after loading, though llama.cpp's functions do not take it as const. */
 struct llama_model *cs_model_llama(const costeer_model *model);
+
+/** Have a context compute with the model's adapter, if it has one. False when llama.cpp cannot. */
+bool cs_model_attach_adapter(const costeer_model *model, struct llama_context *context);
 
 /** True when layers were offloaded: the running state then belongs to the GPU too. */
 bool cs_model_is_offloaded(const costeer_model *model);
@@ -23,6 +27,17 @@ int32_t cs_model_n_ff(const costeer_model *model);
 
 /** The text of a token as the vocabulary spells it; NULL for an id out of range. */
 const char *cs_model_token_text(const costeer_model *model, int32_t token);
+
+/** What a token is beyond its text: special (control or unknown), or one byte that no other token may cover ("<0xE2>"). */
+typedef struct cs_token_traits {
+    bool is_control;
+    bool is_byte;
+} cs_token_traits;
+
+cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token);
+
+/** The token that ends an answer: end of turn, else end of text; -1: the model has neither. */
+int32_t cs_model_end_of_answer(const costeer_model *model);
 
 /** Write vocab_sha256 of costeer_model_info (pair.c). False when OpenSSL fails. */
 bool cs_model_hash_vocab(const costeer_model *model, char hex[65]);

@@ -6,6 +6,9 @@
  * submitted when every session of the pool waits and every engine is idle: what shares a batch is then decided by the answers,
  * never by timing, and the same answers in the same pool give the same bits. `is_eager` gives that up where sessions also wait
  * for a network: an engine then computes whatever is there as soon as it is idle.
+ *
+ * A failed or stopped computation ends the same way for every view that had a part in the batch: cancelling one session may
+ * cancel what the others compute just then. A session must not wait for another one but through the pool.
  */
 #ifndef CS_CORE_POOL_H
 #define CS_CORE_POOL_H
@@ -18,10 +21,13 @@ typedef struct cs_engine cs_engine;
 costeer_err cs_pool_create(bool is_eager, cs_pool **out, costeer_error *err);
 void cs_pool_free(cs_pool *pool); /* after its engines */
 
-/** The pool has n more sessions (running, not waiting); call it before their threads start. */
+/**
+ * The pool has n more sessions (running, not waiting); call it before their threads start. Without any, a single thread may use
+ * the pool as it likes.
+ */
 void cs_pool_add_sessions(cs_pool *pool, int32_t n);
 
-/** The calling session has ended, and waits for nothing any more. */
+/** The calling session has ended, well or not, and waits for nothing any more; or else the others wait for it for ever. */
 void cs_pool_leave(cs_pool *pool);
 
 typedef struct cs_engine_params {
@@ -42,7 +48,13 @@ void cs_engine_free(cs_engine *engine);
  *
  * A view keeps nothing from one prompt to the next: every prefill computes its prompts from the first token, so that an answer
  * does not depend on those before it. Its rows are copies, valid until its next computation.
- * Free it with cs_decoder_free().
+ *
+ * Views are computed in the order of params->order, and those of the same order as they were opened. So a session that opens
+ * views on its own thread gives an order that is its alone (the number of the job); else the order would depend on timing.
+ * Free it with cs_decoder_free(), on the thread of its session; a session that frees or empties what it does not need makes room
+ * for others to stand side by side, which is faster.
+ *
+ * @return COSTEER_OK; COSTEER_EINVAL: more rows than the engine's, more sequences than it has left; COSTEER_ENOMEM
  */
 costeer_err cs_engine_open(cs_engine *engine, const cs_decoder_params *params, cs_decoder **out, costeer_error *err);
 

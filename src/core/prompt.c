@@ -6,16 +6,17 @@
  * cannot end the user's turn. What is text and what is template is found by rendering the template around marks that no text can
  * hold.
  */
+#include "core/prompt_internal.h"
+
 #include "core/model_internal.h"
-#include "util/buffer.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Longest user message; costeer_model_tokenize() takes no more either. */
-#define MESSAGE_BYTES_MAX ((size_t)64 << 20)
+/* costeer_model_tokenize() takes no more either. */
+#define MESSAGE_BYTES_MAX CS_PROMPT_MESSAGE_BYTES_MAX
 
 /* Stand-ins for the messages. A template may trim blanks at the ends, so they have none; users cannot mean these control bytes.
  */
@@ -73,7 +74,7 @@ static costeer_err fill_message(const char *form, const costeer_prompt *prompt, 
                              MESSAGE_BYTES_MAX);
 }
 
-static costeer_err build_message(const costeer_prompt *prompt, cs_buffer *out, costeer_error *err)
+costeer_err cs_prompt_render_message(const costeer_prompt *prompt, cs_buffer *out, costeer_error *err)
 {
     if (!is_given(prompt->query)) {
         return cs_error_set(err, COSTEER_EINVAL, "prompt", "the query is empty; say what to write");
@@ -363,7 +364,7 @@ costeer_err costeer_prompt_build(const costeer_model *model, const costeer_promp
     }
     out->n = 0;
     cs_buffer user = {.cap = MESSAGE_BYTES_MAX};
-    costeer_err code = build_message(prompt, &user, err);
+    costeer_err code = cs_prompt_render_message(prompt, &user, err);
     if (code == COSTEER_OK && prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0) {
         code = build_raw(model, prompt, &user, out, err);
     } else if (code == COSTEER_OK) {

@@ -2,13 +2,14 @@
  * The loop: at each position wait for the base, steer, choose, commit; while the cloud computes the next base, step the SLM.
  *
  * It knows neither models nor threads nor sockets, only a cloud, a delta source and a vocabulary, so it is tested with fakes. The
- * token is committed before anything else is done with it (callbacks, SLM step), because that is what the cloud waits for. The
- * last token is never committed: nobody would read what follows. Drafts are the exception to the order: they go with the commit,
- * so the SLM makes them first. When the cloud fails, the SLM may finish alone. Everything a token needs is allocated when the
- * session is created.
+ * token is committed before anything else is done with it (callbacks, SLM step), because that is what the cloud waits for; the
+ * last one never, nobody would read what follows. Drafts go with the commit, so the SLM makes them first. A gate may leave the
+ * choice to the cloud: while it is closed the SLM lags (follower.h). When the cloud fails, the SLM may finish alone. Everything a
+ * token needs is allocated when the session is created.
  */
 #include "core/choose.h"
 #include "core/details.h"
+#include "core/follower.h"
 #include "core/text_out.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -29,13 +30,10 @@
 
 struct costeer_session {
     costeer_cloud *cloud;
-    costeer_delta_source *source; /* NULL: the cloud alone */
+    cs_follower slm; /* without a source: the cloud alone */
     costeer_vocab vocab;
     costeer_session_params params;
-    double context_weights[COSTEER_DELTAS_MAX];
-    double draft_weights[COSTEER_DELTAS_MAX]; /* the same times the strength */
-    costeer_delta deltas[COSTEER_DELTAS_MAX];
-    size_t n_deltas;
+    costeer_gate gate;
     cs_chooser *chooser;
     cs_details *details; /* NULL unless asked for */
     cs_text_out *text;
@@ -81,7 +79,11 @@ static costeer_err check_params(const costeer_session_params *params, size_t n_d
         return cs_error_set(err, COSTEER_EINVAL, "session", "on_cloud_failure is %d; give 0 (stop) or 1 (local)",
                             (int)params->on_cloud_failure);
     }
-    return params->n_stop > 0 && params->stop == NULL ? invalid(err, "stop must not be NULL when n_stop is not 0") : COSTEER_OK;
+    if (params->n_stop > 0 && params->stop == NULL) {
+        return invalid(err, "stop must not be NULL when n_stop is not 0");
+    }
+    costeer_gate unused;
+    return costeer_gate_init(&params->gate, &unused, err);
 }
 
 static costeer_err check_parts(const costeer_cloud *cloud, const costeer_delta_source *deltas, const costeer_vocab *vocab,
@@ -119,21 +121,6 @@ static costeer_err allocate(costeer_session *session, costeer_error *err)
     return COSTEER_OK;
 }
 
-/* Strength 0 is the cloud alone: the SLM then has nothing to do. */
-static void set_deltas(costeer_session *session, costeer_delta_source *source)
-{
-    const costeer_session_params *params = &session->params;
-    if (source == NULL || params->strength == 0.0) {
-        return;
-    }
-    session->source = source;
-    session->n_deltas = source->n_deltas;
-    for (size_t i = 0; i < session->n_deltas; i++) {
-        session->context_weights[i] = params->context_weights == NULL ? 1.0 : params->context_weights[i];
-        session->draft_weights[i] = params->strength * session->context_weights[i];
-    }
-}
-
 costeer_err costeer_session_create(costeer_cloud *cloud, costeer_delta_source *deltas, const costeer_vocab *vocab,
                                    const costeer_session_params *params, costeer_session **out, costeer_error *err)
 {
@@ -153,7 +140,7 @@ costeer_err costeer_session_create(costeer_cloud *cloud, costeer_delta_source *d
     session->cloud = cloud;
     session->vocab = *vocab;
     session->params = *params;
-    set_deltas(session, deltas);
+    cs_follower_init(&session->slm, deltas, &session->params);
     code = allocate(session, err);
     if (code != COSTEER_OK) {
         costeer_session_free(session);
@@ -190,56 +177,78 @@ static bool is_cancelled(const costeer_session *session)
     return session->params.cancel != NULL && atomic_load_explicit(session->params.cancel, memory_order_relaxed);
 }
 
+/* Whether the SLM is left behind on purpose, to catch up in one step when it is needed. */
+static bool lags(const costeer_session *session)
+{
+    return !session->is_local && (session->gate.params.kind == COSTEER_GATE_TOKEN || session->gate.is_off);
+}
+
+/* Give the SLM what it has not seen of the answer's first n tokens. */
+static costeer_err follow(costeer_session *session, size_t n, int64_t *slm_us, costeer_error *err)
+{
+    return cs_follower_follow(&session->slm, session->tokens, n, slm_us, err);
+}
+
 /* The rest of a position whose token is known. */
 static costeer_err complete(costeer_session *session, const costeer_base *base, int32_t own_token, costeer_position *at,
                             costeer_error *err)
 {
+    const size_t n_deltas = at->gated ? 0 : session->slm.n_deltas;
     at->base_token = own_token;
     at->steered = at->token != own_token;
     at->n_entries = base->ids == NULL ? session->vocab.n_vocab : base->n;
     at->is_end = session->vocab.is_end(session->vocab.model, at->token);
     return session->details == NULL
                ? COSTEER_OK
-               : cs_details_fill(session->details, base, session->deltas, session->n_deltas, session->vocab.n_vocab, at, err);
+               : cs_details_fill(session->details, base, session->slm.deltas, n_deltas, session->vocab.n_vocab, at, err);
 }
 
-static void read_deltas(costeer_session *session)
+/* Wait for the base of a position, and ask the gate whether it is steered. */
+static costeer_err receive(costeer_session *session, costeer_distribution *base, costeer_position *at, costeer_error *err)
 {
-    if (session->source != NULL) {
-        session->source->ops->read(session->source, session->deltas, session->n_deltas);
-    }
-}
-
-/* Wait for the base of a position and choose its token. */
-static costeer_err decide(costeer_session *session, costeer_position *at, costeer_error *err)
-{
-    costeer_distribution base;
     const int64_t start = cs_clock_us();
-    costeer_err code = costeer_cloud_next(session->cloud, at->position, &base, err);
+    const costeer_err code = costeer_cloud_next(session->cloud, at->position, base, err);
     at->cloud_wait_us = cs_clock_us() - start;
-    if (code != COSTEER_OK) {
+    if (code != COSTEER_OK || session->slm.source == NULL) {
         return code;
     }
-    read_deltas(session);
+    return cs_chooser_ask_gate(session->chooser, session->cloud, &session->gate, base, at, err);
+}
+
+/* Bring the SLM to this position and read what it says. */
+static costeer_err consult(costeer_session *session, costeer_position *at, costeer_error *err)
+{
+    const costeer_err code = follow(session, session->n_tokens, &at->slm_us, err);
+    if (code == COSTEER_OK) {
+        cs_follower_read(&session->slm);
+    }
+    return code;
+}
+
+/* Choose the token from what the cloud has sent. */
+static costeer_err decide(costeer_session *session, costeer_distribution *base, costeer_position *at, costeer_error *err)
+{
     costeer_choice choice;
-    code =
-        cs_chooser_choose_surely(session->chooser, session->cloud, session->deltas, session->n_deltas, &base, at, &choice, err);
+    const costeer_err code = cs_chooser_choose_surely(session->chooser, session->cloud, session->slm.deltas,
+                                                      at->gated ? 0 : session->slm.n_deltas, base, at, &choice, err);
     if (code != COSTEER_OK) {
         return code;
     }
     at->token = choice.token;
-    return complete(session, &base.base, base.own_token, at, err);
+    return complete(session, &base->base, base->own_token, at, err);
 }
 
-/* Choose a token without the cloud: the SLM with the contexts. Its amateur takes the place of the base. */
+/* Choose a token without the cloud: the SLM with the contexts. What it says alone takes the place of the base. */
 static costeer_err decide_locally(costeer_session *session, costeer_position *at, costeer_error *err)
 {
-    read_deltas(session);
-    const costeer_base base = {.values = session->deltas[0].amateur, .n = session->vocab.n_vocab};
+    costeer_err code = consult(session, at, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    const costeer_base base = {.values = cs_follower_alone(&session->slm), .n = session->vocab.n_vocab};
     const int64_t start = cs_clock_us();
     costeer_choice choice;
-    const costeer_err code =
-        cs_chooser_choose(session->chooser, &base, session->deltas, session->n_deltas, at->position, &choice, err);
+    code = cs_chooser_choose(session->chooser, &base, session->slm.deltas, session->slm.n_deltas, at->position, &choice, err);
     at->fuse_us = cs_clock_us() - start;
     if (code != COSTEER_OK) {
         return code;
@@ -275,6 +284,7 @@ static void count(costeer_report *report, const costeer_position *at)
     report->n_certified += at->certified;
     report->n_deepened += at->n_deepened > 0;
     report->n_uncertified += at->uncertified_kept;
+    report->n_gated += at->gated;
     report->n_local += at->is_local;
     report->unsent_mass_max = at->unsent_mass > report->unsent_mass_max ? at->unsent_mass : report->unsent_mass_max;
     report->fuse_us += at->fuse_us;
@@ -305,7 +315,7 @@ static costeer_err hand_out(costeer_session *session, const costeer_position *at
 /* With strength 0 the SLM is not there to go on with; and cancelling is not a failure. */
 static bool can_go_on_locally(const costeer_session *session, costeer_err code)
 {
-    return session->params.on_cloud_failure == COSTEER_CLOUD_FAILURE_LOCAL && session->source != NULL && !session->is_local &&
+    return session->params.on_cloud_failure == COSTEER_CLOUD_FAILURE_LOCAL && session->slm.source != NULL && !session->is_local &&
            (code == COSTEER_ECLOUD || code == COSTEER_ETIMEDOUT || code == COSTEER_EIO);
 }
 
@@ -314,13 +324,6 @@ static void close_cloud(costeer_session *session)
     if (session->is_open) {
         session->is_open = false;
         costeer_cloud_close(session->cloud);
-    }
-}
-
-static void set_weights(costeer_session *session, double strength)
-{
-    for (size_t i = 0; i < session->n_deltas; i++) {
-        session->deltas[i].weight = strength * session->context_weights[i];
     }
 }
 
@@ -340,7 +343,7 @@ static costeer_err settle(costeer_session *session, costeer_err code, const cost
     report->cloud_status = code;
     report->cloud_error = *failure;
     session->is_local = true;
-    set_weights(session, 1.0); /* amateur + weight·(expert − amateur): of one context, the expert itself */
+    cs_follower_set_strength(&session->slm, 1.0); /* amateur + weight·(expert − amateur): of one context, the expert itself */
     close_cloud(session);
     return COSTEER_OK;
 }
@@ -361,29 +364,40 @@ static costeer_err open_cloud(costeer_session *session, const int32_t *prompt, s
     return settle(session, code, &failure, report, err);
 }
 
-/* The token of a position, from cloud and SLM or, once the cloud has failed, from the SLM alone. */
+/* The token of a position, from cloud and SLM. A failure of the cloud makes the session local; one of the SLM is the end. */
+static costeer_err choose_with_cloud(costeer_session *session, costeer_position *at, costeer_report *report, costeer_error *err)
+{
+    costeer_distribution base;
+    costeer_error failure = {.code = COSTEER_OK};
+    costeer_err code = settle(session, receive(session, &base, at, &failure), &failure, report, err);
+    if (code == COSTEER_OK && !session->is_local && !at->gated) {
+        code = consult(session, at, err);
+    }
+    if (code == COSTEER_OK && !session->is_local) {
+        code = settle(session, decide(session, &base, at, &failure), &failure, report, err);
+    }
+    return code;
+}
+
+/* The token of a position; once the cloud has failed, from the SLM alone. */
 static costeer_err choose_token(costeer_session *session, costeer_position *at, costeer_report *report, costeer_error *err)
 {
     if (!session->is_local) {
-        const costeer_position before = *at;
-        costeer_error failure = {.code = COSTEER_OK};
-        const costeer_err code = settle(session, decide(session, at, &failure), &failure, report, err);
+        const costeer_err code = choose_with_cloud(session, at, report, err);
         if (code != COSTEER_OK || !session->is_local) {
             return code;
         }
-        const int64_t waited_us = at->cloud_wait_us;
-        *at = before;
-        at->cloud_wait_us = waited_us;
+        *at = (costeer_position){.position = at->position, .slm_us = at->slm_us, .cloud_wait_us = at->cloud_wait_us};
     }
     return decide_locally(session, at, err);
 }
 
-/* Draft what may follow a token, as far as the cloud has a use for it. */
+/* Draft what may follow the last token, as far as the cloud has a use for it. */
 static costeer_err draft(costeer_session *session, const costeer_position *at, int32_t *n, int64_t *slm_us, costeer_error *err)
 {
     *n = 0;
-    costeer_delta_source *source = session->source;
-    if (source == NULL || source->ops->draft == NULL) {
+    const costeer_delta_source *source = session->slm.source;
+    if (source == NULL || source->ops->draft == NULL || session->gate.is_off) {
         return COSTEER_OK;
     }
     /* a draft is of use where a position follows it: at none of the last two */
@@ -394,15 +408,11 @@ static costeer_err draft(costeer_session *session, const costeer_position *at, i
     if (n_max <= 0) {
         return COSTEER_OK;
     }
+    const bool is_private = session->params.private_drafts;
     const costeer_draft_params params = {.n_max = n_max,
-                                         .is_private = session->params.private_drafts,
-                                         .confidence = session->params.private_drafts ? session->params.draft_confidence
-                                                                                      : PUBLIC_DRAFT_CONFIDENCE,
-                                         .weights = session->draft_weights};
-    const int64_t start = cs_clock_us();
-    const costeer_err code = source->ops->draft(source, &params, at->token, session->drafts, n, err);
-    *slm_us += cs_clock_us() - start;
-    return code;
+                                         .is_private = is_private,
+                                         .confidence = is_private ? session->params.draft_confidence : PUBLIC_DRAFT_CONFIDENCE};
+    return cs_follower_draft(&session->slm, params, session->tokens, session->n_tokens, session->drafts, n, slm_us, err);
 }
 
 /* Tell the cloud the token of a position, with drafts where it wants them. */
@@ -426,23 +436,10 @@ static costeer_err commit(costeer_session *session, const costeer_position *at, 
 
 /* ---- the loop ---------------------------------------------------------------------------------------------------- */
 
-/* Advance the SLM, or read its prompts at the start, while the cloud computes. */
-static costeer_err advance(costeer_session *session, const int32_t *token, int64_t *slm_us, costeer_error *err)
-{
-    costeer_delta_source *source = session->source;
-    if (source == NULL) {
-        return COSTEER_OK;
-    }
-    const int64_t start = cs_clock_us();
-    const costeer_err code = token == NULL ? source->ops->begin(source, err) : source->ops->step(source, token, 1, err);
-    *slm_us += cs_clock_us() - start;
-    return code;
-}
-
 static costeer_err run_positions(costeer_session *session, int64_t start, costeer_report *report, costeer_error *err)
 {
     int64_t slm_us = 0;
-    costeer_err code = advance(session, NULL, &slm_us, err);
+    costeer_err code = cs_follower_begin(&session->slm, &slm_us, err); /* the cloud computes meanwhile, as at every step */
     for (int32_t position = 0; code == COSTEER_OK; position++) {
         costeer_position at = {.position = position, .slm_us = slm_us};
         code = is_cancelled(session) ? cs_error_set(err, COSTEER_ECANCELED, "session", "cancelled at position %d", position)
@@ -464,7 +461,7 @@ static costeer_err run_positions(costeer_session *session, int64_t start, costee
             report->finish = finish;
             return COSTEER_OK;
         }
-        code = code == COSTEER_OK ? advance(session, &at.token, &slm_us, err) : code;
+        code = code == COSTEER_OK && !lags(session) ? follow(session, session->n_tokens, &slm_us, err) : code;
     }
     return code;
 }
@@ -478,11 +475,14 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     const int64_t start = cs_clock_us();
     session->n_tokens = 0;
     session->is_local = false;
-    set_weights(session, session->params.strength);
+    session->gate = (costeer_gate){.params = session->params.gate};
+    cs_follower_reset(&session->slm, session->params.strength);
     cs_chooser_reset(session->chooser);
     cs_text_out_reset(session->text);
     costeer_err code = open_cloud(session, prompt, n_prompt, report, err);
     code = code == COSTEER_OK ? run_positions(session, start, report, err) : code;
+    report->n_slm_steps = session->slm.n_steps;
+    report->n_slm_tokens = (int32_t)session->slm.n_given;
     close_cloud(session);
     costeer_cloud_read_stats(session->cloud, &report->cloud); /* after the end, when the cloud has told its account */
     if (code != COSTEER_EABORTED) {                           /* what was held back is part of the answer, however it ended */

@@ -3,13 +3,16 @@
  *
  * One batch instead of one per role, because a step reads all weights once whatever the number of sequences. Sequence 0 is the
  * amateur, 1 … n are the experts. A public draft lets only the amateur run ahead, so that it is a function of public data and is
- * there soon; the experts follow in one batch with the next step, when the draft is on its way to the cloud already. The private
- * context is in this file's keeping only as KV cache and token ids; nothing is logged.
+ * there soon; the experts follow in one batch with the next step, when the draft is on its way to the cloud already. An answer of
+ * another vocabulary's tokens goes through translate.c, without drafts. The private context is in this file's keeping only as KV
+ * cache and token ids; nothing is logged.
  */
+#include "core/slm_internal.h"
+
 #include "core/lookahead.h"
+#include "core/translate.h"
 #include "util/error.h"
 
-#include <costeer/session.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,7 +20,8 @@ struct costeer_slm {
     costeer_delta_source source; /* first: the source is the SLM */
     const costeer_model *model;
     cs_decoder *decoder;
-    cs_lookahead *ahead;
+    cs_lookahead *ahead;     /* NULL when it follows text */
+    cs_translate *translate; /* NULL when the answer's tokens are its own */
     int32_t n_vocab;
     const atomic_bool *cancel;
     size_t n_prefilled;
@@ -141,24 +145,105 @@ static costeer_err draft(costeer_delta_source *self, const costeer_draft_params 
 
 static const costeer_delta_source_ops slm_ops = {.begin = begin, .step = step, .read = read_deltas, .draft = draft};
 
+/* ---- another vocabulary ------------------------------------------------------------------------------------------ */
+
+static costeer_err begin_translated(costeer_delta_source *self, costeer_error *err)
+{
+    costeer_slm *slm = (costeer_slm *)self;
+    return cs_translate_begin(slm->translate, &slm->n_prefilled, err);
+}
+
+static costeer_err step_translated(costeer_delta_source *self, const int32_t *tokens, size_t n, costeer_error *err)
+{
+    return cs_translate_step(((costeer_slm *)self)->translate, tokens, n, err);
+}
+
+static void read_translated(costeer_delta_source *self, costeer_delta *deltas, size_t n_deltas)
+{
+    cs_translate_read(((costeer_slm *)self)->translate, deltas, n_deltas);
+}
+
+static const float *alone_translated(costeer_delta_source *self)
+{
+    return cs_translate_alone(((costeer_slm *)self)->translate);
+}
+
+static const costeer_delta_source_ops translated_ops = {
+    .begin = begin_translated, .step = step_translated, .read = read_translated, .alone = alone_translated};
+
+/* What the SLM follows: its own tokens (SAME), others', or text. */
+static costeer_vocab_mode mode_of(const costeer_slm_params *params)
+{
+    return params->vocab_map == NULL ? COSTEER_VOCAB_SAME : costeer_vocab_map_mode(params->vocab_map);
+}
+
 /* ---- creation and prompts ---------------------------------------------------------------------------------------- */
 
-static costeer_err allocate(costeer_slm *slm, const costeer_slm_params *params, costeer_error *err)
+int32_t cs_slm_n_rows(const costeer_slm_params *params)
 {
-    const cs_decoder_params decoder = {.component = "slm",
-                                       .n_sequences = params->n_contexts + 1,
-                                       .n_ctx = params->n_ctx,
-                                       .n_threads = params->n_threads,
-                                       .n_rows = (params->n_contexts + 1) * (1 + params->n_drafts),
-                                       .stop = is_cancelled,
-                                       .stop_user = slm};
+    const costeer_vocab_mode mode = mode_of(params);
+    const int32_t n_drafts = mode == COSTEER_VOCAB_SAME ? params->n_drafts : 0;
+    return (params->n_contexts + 1) * (mode == COSTEER_VOCAB_BYTE ? CS_TRANSLATE_ROWS : 1 + n_drafts);
+}
+
+static costeer_err check_params(const costeer_slm_params *params, costeer_error *err)
+{
+    if (params->n_contexts < 1 || params->n_contexts > COSTEER_DELTAS_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, "slm", "%d contexts; give 1 to %d", params->n_contexts, COSTEER_DELTAS_MAX);
+    }
+    if (params->n_drafts < 0 || params->n_drafts > COSTEER_WIRE_DRAFTS_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, "slm", "drafts of %d tokens; give 0 to %d", params->n_drafts,
+                            COSTEER_WIRE_DRAFTS_MAX);
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err check_map(const costeer_model *model, const costeer_slm_params *params, costeer_error *err)
+{
+    const int32_t n_vocab = costeer_model_get_info(model)->n_vocab;
+    if (params->vocab_map != NULL && cs_vocab_map_n_slm(params->vocab_map) != n_vocab) {
+        return cs_error_set(err, COSTEER_EPAIR, "slm",
+                            "the vocabulary map is for an SLM of %d tokens, and this one has %d; make it with this SLM",
+                            cs_vocab_map_n_slm(params->vocab_map), n_vocab);
+    }
+    return COSTEER_OK;
+}
+
+/* All but the decoder. */
+static costeer_slm *create_empty(const costeer_model *model, const costeer_slm_params *params)
+{
+    costeer_slm *slm = calloc(1, sizeof *slm);
+    if (slm != NULL) {
+        const bool is_own = mode_of(params) == COSTEER_VOCAB_SAME;
+        slm->source.ops = is_own ? &slm_ops : &translated_ops;
+        slm->source.n_deltas = (size_t)params->n_contexts;
+        slm->model = model;
+        slm->n_vocab = costeer_model_get_info(model)->n_vocab;
+    }
+    return slm;
+}
+
+/* What stands on the decoder. */
+static costeer_err build(costeer_slm *slm, const costeer_slm_params *params, costeer_error *err)
+{
+    const costeer_vocab_mode mode = mode_of(params);
     const cs_lookahead_params ahead = {.component = "slm",
                                        .n_sequences = params->n_contexts + 1,
-                                       .n_drafts = params->n_drafts,
+                                       .n_drafts = mode == COSTEER_VOCAB_SAME ? params->n_drafts : 0,
                                        .n_vocab = slm->n_vocab,
                                        .n_ids = costeer_model_get_info(slm->model)->n_vocab_padded};
-    costeer_err code = cs_decoder_create(slm->model, &decoder, &slm->decoder, err);
-    code = code == COSTEER_OK ? cs_lookahead_create(slm->decoder, &ahead, &slm->ahead, err) : code;
+    costeer_err code = COSTEER_OK;
+    if (mode != COSTEER_VOCAB_BYTE) {
+        code = cs_lookahead_create(slm->decoder, &ahead, &slm->ahead, err);
+    }
+    if (code == COSTEER_OK && mode != COSTEER_VOCAB_SAME) {
+        const cs_translate_params translate = {.map = params->vocab_map,
+                                               .model = slm->model,
+                                               .decoder = slm->decoder,
+                                               .ahead = slm->ahead,
+                                               .n_sequences = params->n_contexts + 1};
+        return cs_translate_create(&translate, &slm->translate, err);
+    }
     if (code == COSTEER_OK && params->n_drafts > 0) {
         slm->log_policy = malloc((size_t)slm->n_vocab * sizeof *slm->log_policy);
         if (slm->log_policy == NULL) {
@@ -168,29 +253,33 @@ static costeer_err allocate(costeer_slm *slm, const costeer_slm_params *params, 
     return code;
 }
 
-costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
-                               costeer_error *err)
+static costeer_err create(const costeer_model *model, const costeer_slm_params *params, cs_decoder *decoder, costeer_slm **out,
+                          costeer_error *err)
 {
-    if (model == NULL || params == NULL || out == NULL) {
-        return cs_error_set(err, COSTEER_EINVAL, "slm", "model, params and out must not be NULL");
-    }
     *out = NULL;
-    if (params->n_contexts < 1 || params->n_contexts > COSTEER_DELTAS_MAX) {
-        return cs_error_set(err, COSTEER_EINVAL, "slm", "%d contexts; give 1 to %d", params->n_contexts, COSTEER_DELTAS_MAX);
+    costeer_err code = check_params(params, err);
+    code = code == COSTEER_OK ? check_map(model, params, err) : code;
+    if (code != COSTEER_OK) {
+        return code;
     }
-    if (params->n_drafts < 0 || params->n_drafts > COSTEER_WIRE_DRAFTS_MAX) {
-        return cs_error_set(err, COSTEER_EINVAL, "slm", "drafts of %d tokens; give 0 to %d", params->n_drafts,
-                            COSTEER_WIRE_DRAFTS_MAX);
-    }
-    costeer_slm *slm = calloc(1, sizeof *slm);
+    costeer_slm *slm = create_empty(model, params);
     if (slm == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "slm", "no memory for its state");
     }
-    slm->source = (costeer_delta_source){.ops = &slm_ops, .n_deltas = (size_t)params->n_contexts};
-    slm->model = model;
-    slm->n_vocab = costeer_model_get_info(model)->n_vocab;
-    const costeer_err code = allocate(slm, params, err);
+    slm->decoder = decoder;
+    if (decoder == NULL) {
+        const cs_decoder_params own = {.component = "slm",
+                                       .n_sequences = params->n_contexts + 1,
+                                       .n_ctx = params->n_ctx,
+                                       .n_threads = params->n_threads,
+                                       .n_rows = cs_slm_n_rows(params),
+                                       .stop = is_cancelled,
+                                       .stop_user = slm};
+        code = cs_decoder_create(model, &own, &slm->decoder, err);
+    }
+    code = code == COSTEER_OK ? build(slm, params, err) : code;
     if (code != COSTEER_OK) {
+        slm->decoder = decoder == NULL ? slm->decoder : NULL; /* the caller still has his */
         costeer_slm_free(slm);
         return code;
     }
@@ -198,9 +287,25 @@ costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_par
     return COSTEER_OK;
 }
 
+costeer_err costeer_slm_create(const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
+                               costeer_error *err)
+{
+    if (model == NULL || params == NULL || out == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "slm", "model, params and out must not be NULL");
+    }
+    return create(model, params, NULL, out, err);
+}
+
+costeer_err cs_slm_create_on(cs_decoder *decoder, const costeer_model *model, const costeer_slm_params *params, costeer_slm **out,
+                             costeer_error *err)
+{
+    return create(model, params, decoder, out, err);
+}
+
 void costeer_slm_free(costeer_slm *slm)
 {
     if (slm != NULL) {
+        cs_translate_free(slm->translate);
         cs_lookahead_free(slm->ahead);
         cs_decoder_free(slm->decoder);
         free(slm->log_policy);

@@ -27,8 +27,29 @@ const int32_t *cs_vocab_map_slm_ends(const costeer_vocab_map *map, size_t *n);
 /** True when the LLM's token ends generation. */
 bool cs_vocab_map_is_end(const costeer_vocab_map *map, int32_t llm_token);
 
+/**
+ * The bytes of an LLM token as they appear in text; *n = 0: special, or out of range. Points into the map. (Asked for by
+ * translate.c: in mode BYTE the SLM follows the text, and nobody else there knows the LLM's tokens.)
+ */
+const char *cs_vocab_map_bytes(const costeer_vocab_map *map, int32_t llm_token, size_t *n);
+
 /** The LLM's token of exactly these bytes of an SLM token, -1: none (for choosing by the SLM alone). */
 const int32_t *cs_vocab_map_exact(const costeer_vocab_map *map); /* [n_llm] SLM token of the very same bytes (or role), −1 none */
+
+/* ---- byte: which tokens the SLM may say (vocab_covers.c) ----------------------------------------------------------- */
+
+/**
+ * The SLM's likeliest text token that agrees with the bytes: begins with them, or is what they begin with.
+ *
+ * @param logits  [>= n_slm]
+ * @param but     [n_but] tokens to leave out
+ * @return −1: none
+ */
+int32_t cs_vocab_map_likeliest(const costeer_vocab_map *map, const float *logits, const char *bytes, size_t n, const int32_t *but,
+                               size_t n_but);
+
+/** How many strings of both vocabularies begin with the bytes and are longer. */
+int32_t cs_vocab_map_count_longer(const costeer_vocab_map *map, const char *bytes, size_t n);
 
 /* ---- byte: one distribution over what follows the text, from one or more rows of logits ---------------------------- */
 
@@ -58,11 +79,27 @@ void cs_vocab_mass_add_crossing(cs_vocab_mass *mass, const float *logits, double
                                 size_t n_pending);
 
 /**
+ * Add the tokens that may follow some bytes behind the end of the text: each counts as the bytes with the token's behind them.
+ *
+ * For when the SLM was asked what it would say behind a token that it is likely to say next. (Added with translate_byte.c.)
+ *
+ * @param logits  [>= n_slm] of the SLM behind those bytes
+ * @param ahead   [n_ahead], 1 <= n_ahead <= COSTEER_PIECE_MAX
+ */
+void cs_vocab_mass_add_behind(cs_vocab_mass *mass, const float *logits, double log_weight, const char *ahead, size_t n_ahead);
+
+/**
  * Write the log of each LLM token's mass; −inf for none. End tokens get the mass of all of the SLM's end tokens (of what was
  * added with cs_vocab_mass_add); tokens without bytes get the total, which makes their delta neutral.
  *
  * @param[out] out  [n_llm]
  */
 void cs_vocab_mass_finish(cs_vocab_mass *mass, float *out);
+
+/**
+ * The log of all mass that was added since cs_vocab_mass_begin(). (Asked for by translate.c, which takes it off: a token that the
+ * SLM cannot form has a delta of 0, and that must be neutral.)
+ */
+double cs_vocab_mass_total(const cs_vocab_mass *mass);
 
 #endif

@@ -23,7 +23,7 @@ refuses() {
 }
 
 @test "the LLM's own options and --cloud exclude each other" {
-    for option in '--llm x' '--threads-llm 2' '--gpu-layers-llm 1'; do
+    for option in '--threads-llm 2' '--gpu-layers-llm 1'; do
         # shellcheck disable=SC2086
         refuses "^costeer: ${option%% *} and --cloud exclude each other" --cloud "$nowhere" $option
     done

@@ -193,6 +193,20 @@ static void test_allocations__none_per_token_with_drafts_of_either_kind(void **s
     n_wanted = 0;
 }
 
+static void test_allocations__none_per_token_with_gates(void **state)
+{
+    (void)state;
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    for (int kind = COSTEER_GATE_ADA; kind <= COSTEER_GATE_TOKEN; kind++) {
+        params.gate.kind = (costeer_gate_kind)kind;
+        n_wanted = 0;
+        assert_int_equal(count_allocations(params), 0);
+        n_wanted = 4;
+        assert_int_equal(count_allocations(params), 0);
+    }
+    n_wanted = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -201,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_allocations__none_per_token_when_sparse_and_deepened),
         cmocka_unit_test(test_allocations__none_per_token_when_sampled_with_everything_on),
         cmocka_unit_test(test_allocations__none_per_token_with_drafts_of_either_kind),
+        cmocka_unit_test(test_allocations__none_per_token_with_gates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,7 +189,7 @@ static costeer_err deltas_step(costeer_delta_source *source, const int32_t *toke
 {
     fake_deltas *self = (fake_deltas *)source;
     for (size_t i = 0; i < n; i++) {
-        note(self->journal, "step(%d) ", tokens[i]);
+        note(self->journal, "%s%d%s", i == 0 ? "step(" : ",", tokens[i], i + 1 < n ? "" : ") ");
     }
     self->position += (int32_t)n;
     return fail(&self->step, self->position, err);
@@ -221,14 +221,28 @@ static costeer_err deltas_draft(costeer_delta_source *source, const costeer_draf
     return fail(&self->draft, self->position, err);
 }
 
+static const float *deltas_alone(costeer_delta_source *source)
+{
+    const fake_deltas *self = (const fake_deltas *)source;
+    return self->alone[self->position];
+}
+
+static const costeer_delta_source_ops deltas_ops = {
+    .begin = deltas_begin, .step = deltas_step, .read = deltas_read, .draft = deltas_draft};
+static const costeer_delta_source_ops speaking_ops = {
+    .begin = deltas_begin, .step = deltas_step, .read = deltas_read, .draft = deltas_draft, .alone = deltas_alone};
+
 void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_deltas)
 {
-    static const costeer_delta_source_ops ops = {
-        .begin = deltas_begin, .step = deltas_step, .read = deltas_read, .draft = deltas_draft};
     memset(deltas, 0, sizeof *deltas);
-    deltas->source = (costeer_delta_source){.ops = &ops, .n_deltas = n_deltas};
+    deltas->source = (costeer_delta_source){.ops = &deltas_ops, .n_deltas = n_deltas};
     deltas->journal = journal;
     deltas->begin.at = deltas->step.at = deltas->draft.at = -1;
+}
+
+void fake_deltas_speak(fake_deltas *deltas)
+{
+    deltas->source.ops = &speaking_ops;
 }
 
 /* ---- vocabulary -------------------------------------------------------------------------------------------------- */

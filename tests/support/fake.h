@@ -13,7 +13,7 @@
 #define FAKE_END       1 /* the token that ends an answer */
 
 typedef struct fake_journal {
-    char text[4096]; /* "open(3,0) begin next(0) draft(7,2) commit(0,7,[8,9]) step(7) …" */
+    char text[4096]; /* "open(3,0) begin next(0) draft(7,2) commit(0,7,[8,9]) step(7) … step(8,9)" */
     size_t n;
 } fake_journal;
 
@@ -47,6 +47,7 @@ typedef struct fake_deltas {
     float expert[FAKE_POSITIONS][FAKE_VOCAB]; /* of context 0 */
     float second[FAKE_POSITIONS][FAKE_VOCAB]; /* of context 1 */
     float amateur[FAKE_VOCAB];
+    float alone[FAKE_POSITIONS][FAKE_VOCAB]; /* once it speaks */
     int32_t position;
     fake_fault begin, step, draft;
     int32_t drafts[FAKE_POSITIONS]; /* drafts[p] is drafted for position p; 0: no more */
@@ -58,6 +59,9 @@ typedef struct fake_deltas {
 /** All logits 0, no faults. */
 void fake_cloud_init(fake_cloud *cloud, fake_journal *journal);
 void fake_deltas_init(fake_deltas *deltas, fake_journal *journal, size_t n_deltas);
+
+/** Give the source an opinion of its own, `alone`. */
+void fake_deltas_speak(fake_deltas *deltas);
 
 /** Make the cloud's own choices these, one per position. */
 void fake_cloud_prefer(fake_cloud *cloud, const int32_t *tokens, size_t n);

@@ -356,6 +356,34 @@ static void test_certify__a_tail_counts_only_where_it_makes_a_whole(void **state
     assert_true(c.tail_bound > -2.4);
 }
 
+/* The base of a method that keeps only a support of its own: what is not sent has no probability at all. */
+static void test_certify__a_base_that_is_a_whole_by_itself_certifies_at_once(void **state)
+{
+    (void)state;
+    struct test_random r = {410};
+    static float whole[WIDE];
+    static double scores[WIDE];
+    for (int round = 0; round < 500; round++) {
+        make_position(&r, 100 + test_random_below(&r, WIDE - 100), 1.5, 30); /* deltas that would pull anything up */
+        const int32_t k = 1 + test_random_below(&r, 64);
+        const double sum = costeer_logsumexp(at.values, k);
+        for (int32_t i = 0; i < k; i++) {
+            whole[i] = (float)fmin((double)at.values[i] - sum, 0.0);
+        }
+        const costeer_base base = {.ids = at.ids, .values = whole, .n = k, .tail = -INFINITY};
+        costeer_choice best;
+        costeer_certificate c;
+        assert_int_equal(costeer_fuse_scores(&base, at.deltas, at.n_deltas, at.n, scores, &best, NULL), COSTEER_OK);
+        assert_int_equal(costeer_certify_greedy(&base, at.deltas, at.n_deltas, at.n, best.score, scratch, &c, NULL), COSTEER_OK);
+        assert_true(c.certified);
+        assert_true(c.best_unsent == -INFINITY && c.tail_bound <= (double)-FLT_MAX);
+        assert_int_equal(costeer_certify_sampled(&base, at.deltas, at.n_deltas, at.n, scores, 1.0, 1e-12, scratch, &c, NULL),
+                         COSTEER_OK);
+        assert_true(c.certified);
+        assert_true(c.unsent_mass == 0.0);
+    }
+}
+
 static void test_certify__rounded_values_are_never_good_enough_to_draw_from(void **state)
 {
     (void)state;
@@ -540,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_certify__no_unsent_token_beats_a_certified_rounded_one),
         cmocka_unit_test(test_certify__the_error_lowers_the_best_and_raises_the_rest),
         cmocka_unit_test(test_certify__a_tail_counts_only_where_it_makes_a_whole),
+        cmocka_unit_test(test_certify__a_base_that_is_a_whole_by_itself_certifies_at_once),
         cmocka_unit_test(test_certify__rounded_values_are_never_good_enough_to_draw_from),
         cmocka_unit_test(test_certify__hostile_base_is_refused),
         cmocka_unit_test(test_certify__nan_in_the_slm_is_an_error),

@@ -191,6 +191,75 @@ static void test_session__constant_k_keeps_what_it_cannot_prove_and_counts_it(vo
     assert_int_equal(b->report.n_certified, 0);
 }
 
+/* An SLM that has no token for what the cloud likes best. */
+static void exclude(bench *b, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        b->deltas.expert[0][i] = -INFINITY;
+    }
+}
+
+static void test_session__where_every_entry_is_excluded_a_deeper_base_is_asked_for(void **state)
+{
+    bench *b = *state;
+    for (int is_sampled = 0; is_sampled < 2; is_sampled++) {
+        reset(b);
+        b->params.base_top_k = 2;
+        b->params.max_tokens = 1;
+        b->params.sampler.temperature = is_sampled ? 0.1 : 0.0;
+        prefer(b, 2);
+        exclude(b, 15); /* of 16 entries (2, 0, 1, 3 … 15) one is left */
+        b->cloud.logits[0][15] = 8.0F;
+        b->cloud.logits[0][3] = 8.5F;
+        assert_int_equal(run(b), COSTEER_OK);
+        assert_string_equal(b->journal.text, "open(3,2) begin next(0) deepen(0,16) close ");
+        assert_int_equal(b->tokens[0], 15);
+        assert_true(b->positions[0].certified);
+        assert_int_equal(b->positions[0].n_entries, 16);
+    }
+}
+
+static void test_session__where_every_entry_is_excluded_and_depth_is_constant_the_message_says_what_to_do(void **state)
+{
+    bench *b = *state;
+    prefer(b, 2, FAKE_END);
+    b->params.base_top_k = 4;
+    b->params.constant_k = true;
+    exclude(b, 10);
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_null(strstr(b->journal.text, "deepen"));
+    assert_non_null(strstr(b->err.message, "none of the 4 entries"));
+    assert_non_null(strstr(b->err.message, "--base-top-k"));
+}
+
+static void test_session__where_the_whole_vocabulary_is_excluded_it_is_an_error(void **state)
+{
+    bench *b = *state;
+    prefer(b, 2, FAKE_END);
+    exclude(b, FAKE_VOCAB);
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_string_equal(b->journal.text, "open(3,0) begin next(0) close ");
+    b->journal = (fake_journal){.n = 0};
+    b->params.base_top_k = 64;
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_string_equal(b->journal.text, "open(3,64) begin next(0) deepen(0,0) close ");
+    b->params.base_top_k = FAKE_VOCAB; /* all were sent */
+    b->journal = (fake_journal){.n = 0};
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_null(strstr(b->journal.text, "deepen"));
+}
+
+static void test_session__a_broken_expert_is_no_reason_to_ask_for_more(void **state)
+{
+    bench *b = *state;
+    prefer(b, 2, FAKE_END);
+    b->params.base_top_k = 4;
+    exclude(b, FAKE_VOCAB);
+    b->deltas.expert[0][1] = NAN;
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_null(strstr(b->journal.text, "deepen"));
+}
+
 static void test_session__a_sparse_base_without_deltas_needs_no_proof(void **state)
 {
     bench *b = *state;
@@ -457,6 +526,10 @@ int main(void)
         session_test(test_session__stops_deepening_once_certified),
         session_test(test_session__asks_for_all_at_once_where_eightfold_would_be_all),
         session_test(test_session__constant_k_keeps_what_it_cannot_prove_and_counts_it),
+        session_test(test_session__where_every_entry_is_excluded_a_deeper_base_is_asked_for),
+        session_test(test_session__where_every_entry_is_excluded_and_depth_is_constant_the_message_says_what_to_do),
+        session_test(test_session__where_the_whole_vocabulary_is_excluded_it_is_an_error),
+        session_test(test_session__a_broken_expert_is_no_reason_to_ask_for_more),
         session_test(test_session__a_sparse_base_without_deltas_needs_no_proof),
         session_test(test_session__sampling_deepens_until_little_is_unsent),
         session_test(test_session__sampling_is_reproducible_and_the_same_over_a_deepened_base),

@@ -4,7 +4,9 @@
     gguf.py token IN OUT ID TEXT     give a token another text
     gguf.py architecture IN OUT NAME say that it is of another architecture
     gguf.py no-template IN OUT       leave the chat template out
+    gguf.py no-tensors IN OUT        leave the weights out: a vocabulary, as llama.cpp's ggml-vocab-*.gguf are
     gguf.py nan IN OUT TENSOR        fill a tensor of 32-bit floats with NaN
+    gguf.py lora IN OUT VALUE        a LoRA adapter of rank 1 for the first layer's output, with VALUE in its second factor
 """
 import struct
 import sys
@@ -89,6 +91,8 @@ def main():
         keys = {rest[0] + name[len(old):] if name.startswith(old + ".") else name: value for name, value in keys.items()}
     elif what == "no-template":
         del keys["tokenizer.chat_template"]
+    elif what == "no-tensors":
+        tensors, data = [], bytearray()
     elif what == "nan":
         name, shape, kind, offset = next(t for t in tensors if t[0] == rest[0].encode())
         n = 1
@@ -96,6 +100,22 @@ def main():
             n *= size
         assert kind == 0, "not a tensor of 32-bit floats"
         data[offset:offset + 4 * n] = struct.pack("<f", float("nan")) * n
+    elif what == "lora":
+        architecture = keys["general.architecture"]
+        _, (n_in, n_out), _, _ = next(t for t in tensors if t[0] == b"blk.0.attn_output.weight")
+        keys = {
+            "general.type": (STRING, b"adapter"),
+            "general.architecture": architecture,
+            "adapter.type": (STRING, b"lora"),
+            "adapter.lora.alpha": (6, struct.pack("<f", 1.0)),
+        }
+        a, b = [struct.pack("<f", value) * n for value, n in ((0.1, n_in), (float(rest[0]), n_out))]
+        a += b"\0" * (-len(a) % 32)
+        tensors = [
+            [b"blk.0.attn_output.weight.lora_a", [n_in, 1], 0, 0],
+            [b"blk.0.attn_output.weight.lora_b", [1, n_out], 0, len(a)],
+        ]
+        alignment, data = 32, a + b + b"\0" * (-len(b) % 32)
     write(target, keys, tensors, alignment, data)
 
 

@@ -1,0 +1,94 @@
+/*
+ * The SLM on its way along an answer: see follower.h.
+ *
+ * A gate lets the SLM skip positions. It is cheaper to skip the steps too and to take them later in one batch, because a batch
+ * reads the weights once whatever the number of tokens. The tokens themselves are the session's: the follower only remembers how
+ * many of them the source knows, so that lagging needs no memory.
+ */
+#include "core/follower.h"
+
+#include "util/clock.h"
+
+void cs_follower_init(cs_follower *follower, costeer_delta_source *source, const costeer_session_params *params)
+{
+    *follower = (cs_follower){.source = NULL};
+    if (source == NULL || params->strength == 0.0) {
+        return;
+    }
+    follower->source = source;
+    follower->n_deltas = source->n_deltas;
+    for (size_t i = 0; i < follower->n_deltas; i++) {
+        follower->context_weights[i] = params->context_weights == NULL ? 1.0 : params->context_weights[i];
+        follower->draft_weights[i] = params->strength * follower->context_weights[i];
+    }
+}
+
+void cs_follower_set_strength(cs_follower *follower, double strength)
+{
+    for (size_t i = 0; i < follower->n_deltas; i++) {
+        follower->deltas[i].weight = strength * follower->context_weights[i];
+    }
+}
+
+void cs_follower_reset(cs_follower *follower, double strength)
+{
+    follower->n_given = 0;
+    follower->n_steps = 0;
+    cs_follower_set_strength(follower, strength);
+}
+
+costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error *err)
+{
+    if (follower->source == NULL) {
+        return COSTEER_OK;
+    }
+    const int64_t start = cs_clock_us();
+    const costeer_err code = follower->source->ops->begin(follower->source, err);
+    *us += cs_clock_us() - start;
+    return code;
+}
+
+costeer_err cs_follower_follow(cs_follower *follower, const int32_t *tokens, size_t n, int64_t *us, costeer_error *err)
+{
+    if (follower->source == NULL || n <= follower->n_given) {
+        return COSTEER_OK;
+    }
+    const int64_t start = cs_clock_us();
+    const costeer_err code =
+        follower->source->ops->step(follower->source, tokens + follower->n_given, n - follower->n_given, err);
+    *us += cs_clock_us() - start;
+    if (code == COSTEER_OK) {
+        follower->n_given = n;
+        follower->n_steps++;
+    }
+    return code;
+}
+
+void cs_follower_read(cs_follower *follower)
+{
+    if (follower->source != NULL) {
+        follower->source->ops->read(follower->source, follower->deltas, follower->n_deltas);
+    }
+}
+
+const float *cs_follower_alone(const cs_follower *follower)
+{
+    costeer_delta_source *source = follower->source;
+    return source->ops->alone != NULL ? source->ops->alone(source) : follower->deltas[0].amateur;
+}
+
+costeer_err cs_follower_draft(cs_follower *follower, costeer_draft_params params, const int32_t *tokens, size_t n_tokens,
+                              int32_t *drafts, int32_t *n, int64_t *us, costeer_error *err)
+{
+    costeer_delta_source *source = follower->source;
+    *n = 0;
+    const costeer_err code = cs_follower_follow(follower, tokens, n_tokens - 1, us, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    params.weights = follower->draft_weights;
+    const int64_t start = cs_clock_us();
+    const costeer_err drafted = source->ops->draft(source, &params, tokens[n_tokens - 1], drafts, n, err);
+    *us += cs_clock_us() - start;
+    return drafted;
+}

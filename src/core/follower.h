@@ -1,0 +1,46 @@
+/*
+ * The SLM on its way along an answer: a delta source, and how many tokens of the answer it has been given.
+ *
+ * It may lag behind: what it has missed it is given later in one step.
+ */
+#ifndef CS_CORE_FOLLOWER_H
+#define CS_CORE_FOLLOWER_H
+
+#include <costeer/session.h>
+
+typedef struct cs_follower {
+    costeer_delta_source *source; /* NULL: nothing is steered, and none of the rest is used */
+    size_t n_deltas;              /* 0 without a source */
+    costeer_delta deltas[COSTEER_DELTAS_MAX];
+    double context_weights[COSTEER_DELTAS_MAX];
+    double draft_weights[COSTEER_DELTAS_MAX]; /* the same times the strength */
+    size_t n_given;                           /* tokens of the answer that the source was given */
+    int32_t n_steps;                          /* steps that this took */
+} cs_follower;
+
+/** Set the source and the weights. `source` may be NULL; with strength 0 it is left alone. */
+void cs_follower_init(cs_follower *follower, costeer_delta_source *source, const costeer_session_params *params);
+
+/** A new answer begins: nothing of it was given yet. */
+void cs_follower_reset(cs_follower *follower, double strength);
+
+/** The weights of the deltas from here on: strength times each context's own. */
+void cs_follower_set_strength(cs_follower *follower, double strength);
+
+/** Read the prompts. `us` grows by the time that it took. */
+costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error *err);
+
+/** See to it that the source has been given the answer's first n tokens; one step at most. */
+costeer_err cs_follower_follow(cs_follower *follower, const int32_t *tokens, size_t n, int64_t *us, costeer_error *err);
+
+/** Fill deltas with what follows the last token given. */
+void cs_follower_read(cs_follower *follower);
+
+/** Logits of what would be said without cloud and context, of the width of the vocabulary; valid as long as what read gave. */
+const float *cs_follower_alone(const cs_follower *follower);
+
+/** Draft what may follow the answer's [n_tokens] tokens, of which the source is given all but the last. */
+costeer_err cs_follower_draft(cs_follower *follower, costeer_draft_params params, const int32_t *tokens, size_t n_tokens,
+                              int32_t *drafts, int32_t *n, int64_t *us, costeer_error *err);
+
+#endif

@@ -1,0 +1,273 @@
+/*
+ * A llama.cpp context: some sequences, one batch at a time, threads of its own.
+ *
+ * With model.c and gguf_file.c the only file that sees llama.cpp. It decides what belongs to the machine, not to the answers: the
+ * size of pieces, threads that sleep between steps, where adapters are attached.
+ */
+#include "core/llama_state.h"
+
+#include "core/model_internal.h"
+#include "util/error.h"
+
+#include <llama.h>
+#include <stdlib.h>
+
+/* Prompts longer than this need --ctx-size: KV caches grow with it, and most prompts here are short. */
+#define N_CTX_DEFAULT_MAX 8192
+
+/* Tokens handed to llama.cpp at once; it cuts them into pieces of n_ubatch. */
+#define N_BATCH 512
+
+/*
+ * A piece's intermediate results should stay below this, because a tokenizer of 152k tokens already takes most of the 64 MB that
+ * a pair may use beyond weights and KV caches. Small pieces cost little: measured on one thread, 0.5B prefills at 97% of its best
+ * with 64 tokens and at 85% with 32; 7B is as fast with 16 as with 128.
+ */
+#define UBATCH_BYTES ((size_t)4 << 20)
+#define UBATCH_MIN   16
+#define UBATCH_MAX   64
+
+struct cs_llama_state {
+    struct llama_context *context;
+    llama_memory_t memory;
+    struct ggml_threadpool *pool;
+    struct llama_batch batch;
+    int32_t n_sequences;
+    int32_t n_ctx;
+    int32_t n_batch;
+    int32_t n_rows;
+    bool can_cut;
+    const char *component;
+    cs_decoder_stop_fn stop;
+    void *stop_user;
+};
+
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
+
+static bool should_abort(void *user)
+{
+    const cs_llama_state *state = user;
+    return state->stop != NULL && state->stop(state->stop_user);
+}
+
+/* Pieces so small that the widest intermediate results (gate, up and their product; some of the embedding's width) fit. */
+static uint32_t pick_ubatch(const costeer_model *model)
+{
+    const costeer_model_info *info = costeer_model_get_info(model);
+    const size_t n_ff = cs_model_n_ff(model) > 0 ? (size_t)cs_model_n_ff(model) : 4 * (size_t)info->n_embd;
+    const size_t bytes_per_token = sizeof(float) * (3 * n_ff + 4 * (size_t)info->n_embd);
+    size_t n = UBATCH_BYTES / bytes_per_token / UBATCH_MIN * UBATCH_MIN;
+    n = n < UBATCH_MIN ? UBATCH_MIN : n;
+    return (uint32_t)(n > UBATCH_MAX ? UBATCH_MAX : n);
+}
+
+static struct llama_context_params context_params(cs_llama_state *state, const costeer_model *model, int32_t n_threads)
+{
+    struct llama_context_params out = llama_context_default_params();
+    const uint32_t n_sequences = (uint32_t)state->n_sequences;
+    out.n_ctx = (uint32_t)state->n_ctx * n_sequences;
+    out.n_batch = (uint32_t)state->n_batch;
+    out.n_ubatch = pick_ubatch(model);
+    out.n_seq_max = n_sequences;
+    out.n_outputs_max = (uint32_t)(state->n_rows > state->n_sequences ? state->n_rows : state->n_sequences); /* it insists */
+    out.n_threads = n_threads;
+    out.n_threads_batch = n_threads;
+    out.kv_unified = false;
+    out.no_perf = true;
+    out.offload_kqv = cs_model_is_offloaded(model);
+    out.op_offload = cs_model_is_offloaded(model);
+    out.abort_callback = should_abort;
+    out.abort_callback_data = state;
+    return out;
+}
+
+/* llama.cpp would otherwise start and end threads for every step. They sleep between steps: the other model needs the cores. */
+static bool attach_threads(cs_llama_state *state, int32_t n_threads)
+{
+    struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+    params.poll = 0;
+    state->pool = ggml_threadpool_new(&params);
+    if (state->pool == NULL) {
+        return false;
+    }
+    llama_attach_threadpool(state->context, state->pool, state->pool);
+    return true;
+}
+
+static void set_sizes(cs_llama_state *state, const costeer_model *model, const cs_decoder_params *params)
+{
+    const int32_t n_ctx_train = costeer_model_get_info(model)->n_ctx_train;
+    const int32_t n_ctx_default = n_ctx_train < N_CTX_DEFAULT_MAX ? n_ctx_train : N_CTX_DEFAULT_MAX;
+    state->n_sequences = params->n_sequences;
+    state->n_ctx = params->n_ctx > 0 ? params->n_ctx : n_ctx_default;
+    state->n_batch = state->n_ctx < N_BATCH ? state->n_ctx : N_BATCH;
+    state->n_batch = state->n_batch < state->n_sequences ? state->n_sequences : state->n_batch; /* a step is one batch */
+    state->n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
+}
+
+static costeer_err create(cs_llama_state *state, const costeer_model *model, const cs_decoder_params *params, costeer_error *err)
+{
+    const char *path = costeer_model_get_info(model)->path;
+    struct llama_model *llama = cs_model_llama(model);
+    set_sizes(state, model, params);
+    state->component = params->component;
+    state->stop = params->stop;
+    state->stop_user = params->stop_user;
+    state->can_cut = !llama_model_is_recurrent(llama) && !llama_model_is_hybrid(llama);
+    cs_engine_error_clear();
+    state->context = llama_init_from_model(llama, context_params(state, model, params->n_threads));
+    if (state->context == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, params->component,
+                            "%s: llama.cpp could not make %d times %d tokens of context (%s); use a smaller --ctx-size", path,
+                            state->n_sequences, state->n_ctx, cs_engine_error());
+    }
+    if (!cs_model_attach_adapter(model, state->context)) {
+        return cs_error_set(err, COSTEER_EMODEL, params->component, "%s: llama.cpp cannot attach its adapter", path);
+    }
+    state->memory = llama_get_memory(state->context);
+    if (state->memory == NULL) {
+        return cs_error_set(err, COSTEER_EMODEL, params->component,
+                            "%s: keeps no state between tokens, so it cannot generate text", path);
+    }
+    state->batch = llama_batch_init(state->n_batch, 0, 1);
+    if (state->batch.token == NULL || !attach_threads(state, params->n_threads)) {
+        return cs_error_set(err, COSTEER_ENOMEM, params->component, "%s: no memory for its batches and threads", path);
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err check_params(const costeer_model *model, const cs_decoder_params *params, costeer_error *err)
+{
+    if (params->n_sequences < 1) {
+        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_sequences is %d; give at least 1", params->n_sequences);
+    }
+    if (params->n_threads < 1 || params->n_threads > GGML_MAX_N_THREADS) {
+        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_threads is %d; give 1 to %d", params->n_threads,
+                            GGML_MAX_N_THREADS);
+    }
+    if (params->n_ctx < 0) {
+        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_ctx is %d; give a number of tokens, or 0", params->n_ctx);
+    }
+    if (cs_model_is_vocab_only(model)) {
+        return cs_error_set(err, COSTEER_EMODEL, params->component, "%s: was loaded without weights, so it cannot generate",
+                            costeer_model_get_info(model)->path);
+    }
+    return COSTEER_OK;
+}
+
+costeer_err cs_llama_state_create(const costeer_model *model, const cs_decoder_params *params, cs_llama_state **out,
+                                  costeer_error *err)
+{
+    *out = NULL;
+    costeer_err code = check_params(model, params, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    cs_llama_state *state = calloc(1, sizeof *state);
+    if (state == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, params->component, "no memory for its state");
+    }
+    code = create(state, model, params, err);
+    if (code != COSTEER_OK) {
+        cs_llama_state_free(state);
+        return code;
+    }
+    *out = state;
+    return COSTEER_OK;
+}
+
+void cs_llama_state_free(cs_llama_state *state)
+{
+    if (state == NULL) {
+        return;
+    }
+    if (state->context != NULL) {
+        llama_free(state->context);
+    }
+    if (state->pool != NULL) {
+        ggml_threadpool_free(state->pool);
+    }
+    if (state->batch.token != NULL) {
+        llama_batch_free(state->batch);
+    }
+    free(state);
+}
+
+int32_t cs_llama_state_n_ctx(const cs_llama_state *state)
+{
+    return state->n_ctx;
+}
+
+int32_t cs_llama_state_n_batch(const cs_llama_state *state)
+{
+    return state->n_batch;
+}
+
+int32_t cs_llama_state_n_rows(const cs_llama_state *state)
+{
+    return state->n_rows;
+}
+
+bool cs_llama_state_can_cut(const cs_llama_state *state)
+{
+    return state->can_cut;
+}
+
+/* ---- computing --------------------------------------------------------------------------------------------------- */
+
+void cs_llama_state_begin(cs_llama_state *state)
+{
+    state->batch.n_tokens = 0;
+}
+
+int32_t cs_llama_state_add(cs_llama_state *state, const cs_batch_token *token, int32_t sequence)
+{
+    struct llama_batch *batch = &state->batch;
+    const int32_t i = batch->n_tokens++;
+    batch->token[i] = token->token;
+    batch->pos[i] = token->position;
+    batch->n_seq_id[i] = 1;
+    batch->seq_id[i][0] = sequence;
+    batch->logits[i] = token->row >= 0 ? 1 : 0;
+    return i;
+}
+
+costeer_err cs_llama_state_compute(cs_llama_state *state, costeer_error *err)
+{
+    if (should_abort(state)) { /* small models finish before llama.cpp asks */
+        return cs_error_set(err, COSTEER_ECANCELED, state->component, "cancelled");
+    }
+    cs_engine_error_clear();
+    const int32_t result = llama_decode(state->context, state->batch);
+    if (result == 0) {
+        return COSTEER_OK;
+    }
+    if (result == 2) {
+        return cs_error_set(err, COSTEER_ECANCELED, state->component, "cancelled");
+    }
+    return cs_error_set(err, COSTEER_EINTERNAL, state->component, "llama.cpp failed to decode a batch of %d tokens: %d (%s)",
+                        state->batch.n_tokens, result, cs_engine_error());
+}
+
+const float *cs_llama_state_row(const cs_llama_state *state, int32_t index)
+{
+    return llama_get_logits_ith(state->context, index);
+}
+
+int32_t cs_llama_state_cut(cs_llama_state *state, int32_t s, int32_t n)
+{
+    if (llama_memory_seq_rm(state->memory, s, n, -1)) {
+        return n;
+    }
+    (void)llama_memory_seq_rm(state->memory, s, -1, -1); /* recurrent states cannot be cut: begin anew */
+    return 0;
+}
+
+int32_t cs_llama_state_recover(cs_llama_state *state, int32_t s)
+{
+    if (!state->can_cut) {
+        (void)llama_memory_seq_rm(state->memory, s, -1, -1);
+        return 0;
+    }
+    return llama_memory_seq_pos_max(state->memory, s) + 1;
+}
