@@ -41,7 +41,7 @@ COSTEER_API costeer_err costeer_gate_init(const costeer_gate_params *params, cos
 /**
  * Decide whether the next position is steered, and remember it.
  *
- * @param p_max  in [0, 1]: probability of the LLM's own first choice
+ * @param p_max  in [0, 1]: probability of the LLM's own first choice; NaN counts as unsure
  */
 COSTEER_API bool costeer_gate_opens(costeer_gate *gate, double p_max);
 

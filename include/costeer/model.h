@@ -45,6 +45,7 @@ COSTEER_API bool costeer_model_is_adapter(const char *path);
 /** What a model is. Strings live as long as the model. */
 typedef struct costeer_model_info {
     const char *path;
+    const char *adapter_path;  /**< the LoRA adapter on top of it, NULL: none */
     const char *name;          /**< general.name, or "" */
     const char *architecture;  /**< general.architecture, for example "qwen2" */
     const char *description;   /**< llama.cpp's one-line description: size class and quantisation */

@@ -137,7 +137,7 @@ typedef struct costeer_position {
     int32_t n_deepened;    /**< times a deeper base, or exact values instead of rounded ones, were asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
     double unsent_mass;    /**< sampled, sparse: bound on the policy mass not seen; else 0 */
-    int64_t slm_us;        /**< SLM step */
+    int64_t slm_us;        /**< SLM step, catching up included */
     int64_t cloud_wait_us; /**< waiting for the cloud after the SLM was done */
     int64_t fuse_us;       /**< fuse, certify, choose */
     /* The rest is filled only when costeer_session_params.details is set. */
@@ -177,7 +177,8 @@ typedef struct costeer_session_params {
     bool private_drafts;     /**< draft with the context; see costeer_draft_params */
     double draft_confidence; /**< private drafts: (0, 1] */
     costeer_on_cloud_failure on_cloud_failure;
-    costeer_gate_params gate;
+    costeer_gate_params gate; /**< asked only where there is something to steer with. While a gate per token is closed, and once
+                                 ADA is off, the SLM does not step; it catches up in one batch when it is needed again */
     const costeer_chat *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only.
                                Outlives the session */
     costeer_position_fn on_position; /**< may be NULL */
@@ -208,7 +209,7 @@ typedef struct costeer_report {
     int32_t n_steered; /**< tokens that differ from the cloud's own choice */
     int32_t n_certified;
     int32_t n_deepened;       /**< positions at which a deeper base was asked for */
-    int32_t n_gated;          /**< positions at which the gate was closed */
+    int32_t n_gated;          /**< positions at which the gate was closed: the cloud chose alone */
     int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts */
     int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */
     int32_t n_uncertified;    /**< positions kept without proof (constant_k) */

@@ -23,10 +23,13 @@ typedef struct cs_command {
 extern const cs_command cs_command_generate;
 extern const cs_command cs_command_compare;
 extern const cs_command cs_command_node;
+extern const cs_command cs_command_eval;
+extern const cs_command cs_command_report;
 extern const cs_command cs_command_score;
 extern const cs_command cs_command_audit;
 extern const cs_command cs_command_policy;
 extern const cs_command cs_command_model;
+extern const cs_command cs_command_vocab;
 extern const cs_command cs_command_bench;
 extern const cs_command cs_command_version;
 extern const cs_command cs_command_help;

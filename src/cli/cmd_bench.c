@@ -295,9 +295,12 @@ static int resolve_model(const measurement *what, const char *option, bool is_ne
     return cs_builtin_path(builtin, buffer, PATH_SIZE);
 }
 
-/* Options of net with another measurement would do nothing. */
+/* Options of one measurement with another would do nothing. */
 static int check_options(const measurement *what, const cs_arguments *arguments)
 {
+    if (what->run != bench_slm && cs_arguments_have(arguments, "contexts")) {
+        return cs_fail(CS_EXIT_USAGE, "bench %s: does not use --contexts", what->name);
+    }
     for (size_t i = 0; i < cs_group_bench_net.n_options && what->run != cs_bench_net; i++) {
         if (cs_arguments_have(arguments, cs_group_bench_net.options[i].name)) {
             return cs_fail(CS_EXIT_USAGE, "bench %s: does not use --%s", what->name, cs_group_bench_net.options[i].name);

@@ -376,7 +376,7 @@ static int run_rows(evaluation *e)
     return CS_EXIT_OK;
 }
 
-static int finish(const evaluation *e)
+static int finish(evaluation *e)
 {
     int exit_code = cs_eval_table_print(e->table, &e->settings, &e->rows);
     if (exit_code == CS_EXIT_OK && e->rows.n_bad > 0) {

@@ -25,6 +25,10 @@
 /* A description is some KB. */
 #define RUN_BYTES_MAX ((size_t)16 << 20)
 
+/* A description is no deeper, and its places have no longer names. */
+#define DEPTH_MAX   4
+#define PLACE_BYTES 160
+
 static int join(const char *folder, const char *file, char *path)
 {
     int n = snprintf(path, PATH_BYTES, "%s/%s", folder, file);
@@ -37,7 +41,11 @@ static void show_value(const json_t *value, char *buffer, size_t size)
 {
     char *text = value != NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
     bool is_short = text != NULL && strlen(text) < 60;
-    snprintf(buffer, size, "%s", value == NULL ? "missing" : (is_short ? text : "another"));
+    if (json_is_array(value) && !is_short) {
+        snprintf(buffer, size, "a list of %zu", json_array_size(value));
+    } else {
+        snprintf(buffer, size, "%s", value == NULL ? "missing" : (is_short ? text : "another"));
+    }
     free(text);
 }
 
@@ -58,14 +66,21 @@ static bool find_difference(const char *path, json_t *there, json_t *wanted, int
     }
     const char *key;
     json_t *value;
-    if (json_is_object(there) && json_is_object(wanted) && depth < 4) {
+    if (json_is_object(there) && json_is_object(wanted) && depth < DEPTH_MAX) {
         json_object_foreach(wanted, key, value)
         {
-            char below[160];
+            char below[PLACE_BYTES];
             snprintf(below, sizeof below, "%s%s%s", path, path[0] != '\0' ? "." : "", key);
             if (find_difference(below, json_object_get(there, key), value, depth + 1, buffer, size)) {
                 return true;
             }
+        }
+    }
+    for (size_t i = 0; json_is_array(there) && i < json_array_size(wanted) && depth < DEPTH_MAX; i++) {
+        char below[PLACE_BYTES];
+        snprintf(below, sizeof below, "%s[%zu]", path, i + 1);
+        if (find_difference(below, json_array_get(there, i), json_array_get(wanted, i), depth + 1, buffer, size)) {
+            return true;
         }
     }
     tell_difference(path[0] != '\0' ? path : "the description", there, wanted, buffer, size);

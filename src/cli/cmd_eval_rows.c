@@ -161,14 +161,14 @@ static void close_gaps(cs_eval_rows *rows)
 /* Results are told apart by id, so only the first row of an id stays. */
 static int reject_repeated(cs_eval_rows *rows)
 {
-    costeer_eval_row **sorted = malloc((rows->n > 0 ? rows->n : 1) * sizeof *sorted);
+    costeer_eval_row **sorted = malloc((rows->n > 0 ? rows->n : 1) * sizeof(costeer_eval_row *));
     if (sorted == NULL) {
         return out_of_memory();
     }
     for (size_t i = 0; i < rows->n; i++) {
         sorted[i] = &rows->rows[i];
     }
-    qsort((void *)sorted, rows->n, sizeof *sorted, by_id);
+    qsort((void *)sorted, rows->n, sizeof(costeer_eval_row *), by_id);
     int exit_code = CS_EXIT_OK;
     const costeer_eval_row *first = rows->n > 0 ? sorted[0] : NULL;
     for (size_t i = 1; i < rows->n && exit_code == CS_EXIT_OK; i++) {

@@ -175,7 +175,7 @@ static void print_head(cs_output *out, const cs_eval_table *table, int width)
             cs_output_print(out, " %10s", metrics[i].title);
         }
     }
-    cs_output_print(out, is_judged(table) ? " %10s\n" : "\n", "perplexity");
+    cs_output_print(out, "%s\n", is_judged(table) ? " perplexity" : "");
 }
 
 static void print_item(cs_output *out, const cs_eval_table *table, size_t item, int width)

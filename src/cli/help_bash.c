@@ -38,14 +38,14 @@ static void put_file_pattern(cs_output *out, const cs_option *option)
 static void put_value_pattern(cs_output *out, const cs_option *option)
 {
     if (option->kind == CS_OPTION_INT || option->kind == CS_OPTION_REAL || option->kind == CS_OPTION_SEED ||
-        option->kind == CS_OPTION_TEXT || option->kind == CS_OPTION_TEXTS) {
+        option->kind == CS_OPTION_TEXT || (option->kind == CS_OPTION_TEXTS && option->choices == NULL)) {
         cs_output_print(out, "--%s|", option->name);
     }
 }
 
 static void put_choice_case(cs_output *out, const cs_option *option)
 {
-    if (option->kind != CS_OPTION_CHOICE) {
+    if (option->choices == NULL) {
         return;
     }
     cs_output_print(out, "        --%s) mapfile -t COMPREPLY < <(compgen -W '", option->name);

@@ -243,11 +243,12 @@ int cs_choices_check_contexts(const cs_choices *choices, bool has_context, bool 
 {
     for (size_t i = 0; i < choices->n; i++) {
         const costeer_method *method = choices->items[i].method;
+        const char *option = choices->items[i].is_named ? "--method " : "";
         if (cs_method_uses_context(method) && !has_context) {
-            return cs_fail(CS_EXIT_USAGE, "--method %s: needs a --context FILE", method->name);
+            return cs_fail(CS_EXIT_USAGE, "%s%s: needs a --context FILE", option, method->name);
         }
         if (joins_contexts(method) && !has_followed) {
-            return cs_fail(CS_EXIT_USAGE, "--method %s: needs a --context with a positive weight", method->name);
+            return cs_fail(CS_EXIT_USAGE, "%s%s: needs a --context with a positive weight", option, method->name);
         }
     }
     return CS_EXIT_OK;

@@ -42,7 +42,7 @@ typedef struct cs_option {
     char letter;      /**< short form, 0: none */
     cs_option_kind kind;
     const char *value_name;    /**< as shown: "FILE"; NULL for a flag */
-    const char *choices;       /**< "error|warn|info|debug" */
+    const char *choices;       /**< "error|warn|info|debug"; of TEXTS: what is completed, which the command checks itself */
     cs_option_range range;     /**< INT and REAL */
     size_t max_items;          /**< TEXTS and FILES; 0: CS_OPTION_LIST_MAX */
     const char *default_value; /**< as it would be typed; NULL: none */

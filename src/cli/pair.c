@@ -130,7 +130,7 @@ static int load_llm(const cs_settings *settings, const cs_pair_needs *needs, cs_
         return cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, settings->quiet, &out->llm);
     }
     if (settings->llm != NULL) {
-        return load(settings->llm, NULL, (costeer_model_params){.vocab_only = true}, settings->quiet, &out->llm);
+        return load(settings->llm, "costeer-llm.gguf", (costeer_model_params){.vocab_only = true}, settings->quiet, &out->llm);
     }
     return needs->slm ? CS_EXIT_OK : load_slm(settings, true, &out->slm);
 }
@@ -140,16 +140,17 @@ static int load_tuned(const cs_settings *settings, cs_pair *out)
 {
     costeer_model_params params = {.n_gpu_layers = settings->gpu_layers_slm};
     if (!costeer_model_is_adapter(settings->tuned_slm)) {
-        return load(settings->tuned_slm, NULL, params, settings->quiet, &out->tuned);
+        return load(settings->tuned_slm, "costeer-slm.gguf", params, settings->quiet, &out->tuned);
     }
     params.lora_path = settings->tuned_slm;
     return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, &out->tuned);
 }
 
-/* One line for both models, before anything is computed in vain. */
-static void warn_of_ctx_size(const cs_settings *settings, const cs_pair *pair)
+/* One line for all models that compute here, before anything is computed in vain. */
+static void warn_of_ctx_size(const cs_settings *settings, const cs_pair_needs *needs, const cs_pair *pair)
 {
-    const costeer_model *const models[] = {settings->cloud == NULL ? pair->llm : NULL, pair->slm, pair->tuned};
+    const costeer_model *const models[] = {settings->cloud == NULL ? pair->llm : NULL, needs->slm ? pair->slm : NULL,
+                                           pair->tuned};
     const costeer_model_info *least = NULL;
     for (size_t i = 0; i < sizeof models / sizeof models[0]; i++) {
         const costeer_model_info *info = models[i] != NULL ? costeer_model_get_info(models[i]) : NULL;
@@ -190,7 +191,7 @@ static int make_map(const cs_settings *settings, cs_pair *pair)
     costeer_error err = {.code = COSTEER_OK};
     costeer_vocab_map *map = NULL;
     if (costeer_vocab_map_create(pair->llm, pair->slm, &params, &map, &err) != COSTEER_OK) {
-        return cs_fail_error(&err);
+        return err.code == COSTEER_EPAIR ? cs_fail(CS_EXIT_MODEL, "%s; see --vocab", err.message) : cs_fail_error(&err);
     }
     if (costeer_vocab_map_mode(map) == COSTEER_VOCAB_SAME) {
         costeer_vocab_map_free(map);
@@ -216,7 +217,7 @@ int cs_pair_load(const cs_settings *settings, const cs_pair_needs *needs, cs_pai
         exit_code = load_tuned(settings, out);
     }
     if (exit_code == CS_EXIT_OK) {
-        warn_of_ctx_size(settings, out);
+        warn_of_ctx_size(settings, needs, out);
     }
     return exit_code;
 }

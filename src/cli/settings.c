@@ -20,9 +20,9 @@ static const cs_option input_options[] = {
      .kind = CS_OPTION_FILES,
      .value_name = "FILE[:WEIGHT]",
      FIELD(contexts),
-     .help = "Private text for the SLM; it never leaves the device unless --allow-context-upload says so. WEIGHT multiplies the "
-             "strength for this context (default 1; negative: away from it). A file that exists under the whole name is taken as "
-             "such. '-' is standard input"},
+     .help = "Private text for the SLM; it stays on this device, but for --allow-context-upload of generate and compare. WEIGHT "
+             "multiplies the strength for this context (default 1; negative: away from it). A file that exists under the whole "
+             "name is taken as such. '-' is standard input"},
     {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
     {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
     {.name = "context-template",
@@ -102,10 +102,15 @@ static const cs_option model_options[] = {
      .help = "The same for the SLM"},
 };
 
+/* For the completion; the table of methods decides (methods.c). */
+#define METHOD_NAMES \
+    "llm|llm+context|slm|slm+context|costeer|lightcosteer|adacosteer|context-steering|linear-alignment|amulet|proxy-tuning"
+
 static const cs_option method_options[] = {
     {.name = "method",
      .kind = CS_OPTION_TEXTS,
      .value_name = "NAME",
+     .choices = METHOD_NAMES,
      .max_items = 1,
      FIELD(methods),
      .help = "How the answer is made, see below; without: costeer with a --context, else llm"},
@@ -115,6 +120,7 @@ static const cs_option methods_options[] = {
     {.name = "method",
      .kind = CS_OPTION_TEXTS,
      .value_name = "NAME",
+     .choices = METHOD_NAMES,
      FIELD(methods),
      .help = "A way to answer, in the order they are shown; without: llm, slm+context, costeer and llm+context. All of them: see "
              "costeer generate --help"},

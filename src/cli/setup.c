@@ -254,13 +254,14 @@ static const char *find_too_long(const cs_setup *setup, const costeer_method *me
     if (!cs_method_uses_context(method) || (!is_slm && setup->settings.cloud != NULL) || !fits(setup, model, NULL)) {
         return NULL;
     }
+    bool joins = !cs_method_has_experts(method);
     for (size_t i = 0; i < inputs->n_contexts; i++) {
-        bool is_alone = cs_method_has_experts(method) || inputs->weights[i] > 0.0;
-        if (is_alone && !fits(setup, model, inputs->contexts[i])) {
+        bool is_used = !joins || inputs->weights[i] > 0.0;
+        if (is_used && !fits(setup, model, inputs->contexts[i])) {
             return inputs->context_names[i];
         }
     }
-    return cs_method_has_experts(method) ? NULL : "the contexts together";
+    return joins && !fits(setup, model, inputs->all_contexts) ? "the contexts together" : NULL;
 }
 
 /* ---- one answer -------------------------------------------------------------------------------------------------- */

@@ -80,8 +80,8 @@ static costeer_err step(costeer_delta_source *source, const int32_t *tokens, siz
     }
     costeer_err code = COSTEER_OK;
     for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
+        self->rows[EXPERT] = self->rows[AMATEUR] = NULL;
         for (int side = 0; side < N_SIDES && code == COSTEER_OK; side++) {
-            self->rows[side] = NULL;
             code = costeer_cloud_commit(self->clouds[side], self->position, tokens[i], err);
         }
         self->position++;

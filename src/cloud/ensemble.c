@@ -87,16 +87,16 @@ static bool uses(const costeer_method *method, costeer_source source)
 static costeer_err check_models(const costeer_ensemble *e, const costeer_method *method, costeer_error *err)
 {
     if (costeer_method_uses_llm(method) && e->params.llm == NULL) {
-        return lacks(method, "an LLM; give one", err);
+        return lacks(method, "an LLM; give one with --llm", err);
     }
     if (costeer_method_uses_slm(method) && e->params.slm == NULL) {
-        return lacks(method, "an SLM; give one", err);
+        return lacks(method, "an SLM; give one with --slm", err);
     }
     if (!uses(method, COSTEER_SOURCE_SLM_TUNED)) {
         return COSTEER_OK;
     }
     if (e->params.tuned == NULL) {
-        return lacks(method, "a tuned SLM; give its model file, or a LoRA adapter of the SLM", err);
+        return lacks(method, "a tuned SLM; give a model or a LoRA adapter of the SLM with --tuned-slm", err);
     }
     if (e->params.vocab_map != NULL && costeer_vocab_map_mode(e->params.vocab_map) != COSTEER_VOCAB_SAME) {
         return lacks(method, "models of one vocabulary; give an SLM with the LLM's", err);
@@ -118,7 +118,7 @@ static costeer_err check_context(const costeer_ensemble *e, const costeer_method
     const bool steers_by_contexts = cs_ensemble_kind_of(method) == CS_ENSEMBLE_CONTEXTS;
     const bool needs_all = uses(method, COSTEER_SOURCE_LLM_WITH) || method->base == COSTEER_SOURCE_SLM_WITH;
     if ((steers_by_contexts && e->params.n_contexts == 0) || (needs_all && !cs_prompt_store_has_with(e->prompts))) {
-        return lacks(method, "a context; give one", err);
+        return lacks(method, "a context; give one with --context", err);
     }
     return COSTEER_OK;
 }

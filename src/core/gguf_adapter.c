@@ -72,9 +72,7 @@ static const cs_gguf_tensor *find(const cs_gguf_listing *in, const char *name)
 /* The same name with another suffix of the same length, or without one. */
 static void rename_to(const char *name, const char *suffix, char out[CS_GGUF_NAME_MAX])
 {
-    const size_t n = strlen(name) - strlen(A_SUFFIX);
-    memcpy(out, name, n);
-    memcpy(out + n, suffix, strlen(suffix) + 1);
+    (void)snprintf(out, CS_GGUF_NAME_MAX, "%.*s%s", (int)(strlen(name) - strlen(A_SUFFIX)), name, suffix);
 }
 
 static bool fits(const cs_gguf_tensor *a, const cs_gguf_tensor *b, const cs_gguf_tensor *weight)

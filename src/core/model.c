@@ -36,6 +36,7 @@ struct costeer_model {
     int32_t n_texts;                 /* its tokens, padding included: may differ from this model's own width */
     costeer_model_info info;
     char *path;
+    char *adapter_path; /* NULL: none */
     char name[128];
     char architecture[80];
     char description[128];
@@ -283,8 +284,16 @@ static void load_with_engine(costeer_model *model, struct llama_model_params par
 static costeer_err load_adapter(costeer_model *model, const char *path, costeer_error *err)
 {
     const costeer_err code = cs_gguf_adapter_check(path, model->path, err);
-    if (code != COSTEER_OK || model->is_vocab_only) {
+    if (code != COSTEER_OK) {
         return code;
+    }
+    model->adapter_path = strdup(path);
+    if (model->adapter_path == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", path);
+    }
+    model->info.adapter_path = model->adapter_path;
+    if (model->is_vocab_only) {
+        return COSTEER_OK;
     }
     cs_engine_error_clear();
     model->adapter = llama_adapter_lora_init(model->llama, path);
@@ -369,6 +378,7 @@ void costeer_model_free(costeer_model *model)
     }
     llama_model_free(cs_tokenizer_return(model->tokenizer)); /* of the last user; NULL is fine */
     free(model->special);
+    free(model->adapter_path);
     free(model->path);
     free(model);
 }

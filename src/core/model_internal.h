@@ -1,5 +1,5 @@
 /*
- * What the other files of the core may ask of a model beyond costeer/model.h. No file but model.c and decoder.c includes llama.h:
+ * What the other files of the core may ask of a model beyond costeer/model.h. No file but model.c, llama_state.c and gguf_file.c includes it:
  * everything else sees llama.cpp through these functions only.
  */
 #ifndef CS_CORE_MODEL_INTERNAL_H
@@ -10,7 +10,7 @@
 struct llama_context;
 struct llama_model;
 
-/** llama.cpp's object, for decoder.c. Never changed after loading, though llama.cpp's functions do not take it as const. */
+/** llama.cpp's object, for llama_state.c. Never changed after loading, though llama.cpp's functions do not take it as const. */
 struct llama_model *cs_model_llama(const costeer_model *model);
 
 /** Have a context compute with the model's adapter, if it has one. False when llama.cpp cannot. */

@@ -9,12 +9,13 @@
 
 #include "core/decoder.h"
 #include "core/lookahead.h"
+#include "core/translate_tree.h"
 #include "core/vocab_tables.h"
 
 #include <costeer/steer.h>
 
-/** Rows of logits that byte keeps of each sequence: behind the last tokens of the text. */
-#define CS_TRANSLATE_ROWS 8 /* CS_TREE_ROWS */
+/** Rows of logits of one batch that byte needs of each sequence. */
+#define CS_TRANSLATE_ROWS CS_TREE_ROWS
 
 typedef struct cs_translate cs_translate;
 

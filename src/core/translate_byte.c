@@ -4,10 +4,10 @@
  * The text is split by the SLM's own tokenizer (translate_text.c). What follows it is a sum over the ways in which the SLM may
  * have come to where it ends (docs/vocabularies.md). At the end of its tokens any token may follow; at an earlier place the SLM
  * may as well have taken a token that covers the rest of the text and goes on. Ways that are no split of the text so far but
- * likely are looked at too: "▁Mar" is one token, "▁Martin" may be "▁M","art","in". And where the SLM is likely to say less than an
- * LLM's token says, it is asked what it would say behind that, or "▁Ma" would be as likely as any word with "▁M". Which ways are
- * likely is for the experts to say; all sequences are asked along the same ones, so that only what the context does is left in
- * the difference.
+ * likely are looked at too: "▁Mar" is one token, "▁Martin" may be "▁M","art","in". And where the SLM is likely to say less than
+ * an LLM's token says, it is asked what it would say behind that, or "▁Ma" would be as likely as any word with "▁M". Which ways
+ * are likely is for the experts to say; all sequences are asked along the same ones, so that only what the context does is left
+ * in the difference.
  */
 #include "core/translate_byte.h"
 
@@ -19,8 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Places of the text that are kept: words have fewer tokens, and the other half of the tree is for ways. */
+#define TEXT_PLACES_MAX 8
+
 /* Ways looked at besides the text's tokens, at each position: each costs a batch unless it was looked at before. */
-#define WAYS_MAX 3
+#define WAYS_MAX 6
 
 /* What is less likely than this, given the text, is not worth one. */
 #define WAY_MIN 0.05
@@ -180,19 +183,30 @@ static int32_t find_text(const cs_translate_byte *byte, bool wants_first)
     for (int32_t i = 0; i < CS_TREE_NODES; i++) {
         const cs_tree_node *node = node_of(byte, i);
         if (node->is_used && node->is_text &&
-            (found < 0 || (wants_first ? node->depth < node_of(byte, found)->depth : node->depth > node_of(byte, found)->depth))) {
+            (found < 0 ||
+             (wants_first ? node->depth < node_of(byte, found)->depth : node->depth > node_of(byte, found)->depth))) {
             found = i;
         }
     }
     return found;
 }
 
-/* The text's first places are of no use once nothing behind them reaches its end; the last one always is. */
+static int count_text(const cs_translate_byte *byte)
+{
+    int n = 0;
+    for (int32_t i = 0; i < CS_TREE_NODES; i++) {
+        n += node_of(byte, i)->is_used && node_of(byte, i)->is_text;
+    }
+    return n;
+}
+
+/* The text's first places are of no use once nothing behind them reaches its end; some more are left to make room for ways. */
 static void drop_beginning(cs_translate_byte *byte)
 {
-    for (int32_t i = find_text(byte, true); i != byte->at_end && is_too_far_back(byte, node_of(byte, i));
-         i = find_text(byte, true)) {
-        cs_tree_drop(byte->tree, i);
+    int32_t first = find_text(byte, true);
+    while (first != byte->at_end && (is_too_far_back(byte, node_of(byte, first)) || count_text(byte) > TEXT_PLACES_MAX)) {
+        cs_tree_drop(byte->tree, first);
+        first = find_text(byte, true);
     }
 }
 
@@ -252,8 +266,8 @@ static size_t find_children(const cs_translate_byte *byte, int32_t place, int32_
     return n;
 }
 
-/* What the way to a place, and a token behind it (−1: none), say beyond the text's end. Returns how many bytes; 0 for none and for
- * more than COSTEER_PIECE_MAX. */
+/* What the way to a place, and a token behind it (−1: none), say beyond the text's end. Returns how many bytes; 0 for none and
+ * for more than COSTEER_PIECE_MAX. */
 static size_t read_ahead(const cs_translate_byte *byte, int32_t place, int32_t token, char ahead[COSTEER_PIECE_MAX])
 {
     char piece[COSTEER_PIECE_MAX];
@@ -299,7 +313,8 @@ static bool is_worth(const cs_translate_byte *byte, int32_t place, int32_t token
     return n_longer > 0 && n_longer <= LONGER_MAX;
 }
 
-/* The likeliest token behind a place that is worth it. `known` becomes at least the log-probability of a way that covers the text. */
+/* The likeliest token behind a place that is worth it. `known` becomes at least the log-probability of a way that covers the
+ * text. */
 static candidate look_behind(const cs_translate_byte *byte, int32_t place, int32_t s, double *known)
 {
     candidate none = {.place = -1, .log_probability = -HUGE_VAL};
@@ -437,9 +452,9 @@ static void distribute(cs_translate_byte *byte, int32_t s)
         }
     }
     cs_vocab_mass_finish(byte->mass, out);
-    const float total = (float)cs_vocab_mass_total(byte->mass);
+    const double total = cs_vocab_mass_total(byte->mass);
     for (int32_t i = 0; i < byte->n_llm; i++) {
-        out[i] -= total;
+        out[i] = total == -HUGE_VAL ? 0.0F : out[i] - (float)total; /* no way covers the text: nothing is known */
     }
 }
 

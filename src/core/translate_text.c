@@ -41,7 +41,7 @@ struct cs_text_tokens {
     int64_t *ends;   /* [n_max + 1] bytes of the text that the first i tokens stand for; −1: not known */
     size_t n_tokens;
     size_t n_unchanged; /* of the tokens, since somebody asked */
-    char *text; /* [WINDOW_BYTES] whole characters, then the beginning of one */
+    char *text;         /* [WINDOW_BYTES] whole characters, then the beginning of one */
     size_t n_whole;
     size_t n_all;
     int64_t start;      /* of the text in memory, counted from the text's beginning */

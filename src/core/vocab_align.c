@@ -119,8 +119,9 @@ static void place_tokens(aligner *a, size_t begin, size_t end, int32_t place, in
         }
         a->slm_place[~token] = place;
         if (~token != stands) {
-            map->twins[2 * *n_twins] = ~token;
-            map->twins[2 * *n_twins + 1] = stands;
+            int32_t *twin = map->twins + 2 * (size_t)*n_twins;
+            twin[0] = ~token;
+            twin[1] = stands;
             *n_twins += 1;
         }
     }
@@ -309,23 +310,24 @@ static bool fill_spellings(aligner *a)
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
-static costeer_err prepare(aligner *a, costeer_vocab_mode mode, costeer_error *err)
+/* False: no memory. */
+static bool prepare(aligner *a, costeer_vocab_mode mode)
 {
     a->entries = malloc(((size_t)a->llm->n + (size_t)a->slm->n + 1) * sizeof *a->entries);
     a->slm_place = malloc(((size_t)a->slm->n + 1) * sizeof *a->slm_place);
     a->first = malloc((FIRST_N + 1) * sizeof *a->first);
     if (a->entries == NULL || a->slm_place == NULL || a->first == NULL) {
-        return no_memory(a, err);
+        return false;
     }
     gather(a, CS_WORD_TEXT);
     cs_vocab_sizes sizes;
     if (!count_strings(a, &sizes)) {
-        return no_memory(a, err);
+        return false;
     }
     a->map = cs_vocab_map_new(mode, &sizes);
     a->nearest = malloc(((size_t)sizes.n_strings + 1) * sizeof *a->nearest);
     if (a->map == NULL || a->nearest == NULL) {
-        return no_memory(a, err);
+        return false;
     }
     for (int32_t i = 0; i < a->slm->n; i++) {
         a->slm_place[i] = -1;
@@ -334,7 +336,7 @@ static costeer_err prepare(aligner *a, costeer_vocab_mode mode, costeer_error *e
         a->map->exact[i] = -1;
         a->map->place[i] = a->llm->kinds[i] == CS_WORD_END ? CS_PLACE_END : CS_PLACE_NONE;
     }
-    return COSTEER_OK;
+    return true;
 }
 
 static bool has_slm_token(const costeer_vocab_map *map, int32_t begin, int32_t end)
@@ -361,9 +363,8 @@ static bool is_anything_alike(const aligner *a)
 
 static costeer_err align(aligner *a, costeer_vocab_mode mode, costeer_error *err)
 {
-    const costeer_err code = prepare(a, mode, err);
-    if (code != COSTEER_OK) {
-        return code;
+    if (!prepare(a, mode)) {
+        return no_memory(a, err);
     }
     fill_strings(a);
     fill_partners(a);

@@ -77,7 +77,7 @@ void cs_vocab_mass_begin(cs_vocab_mass *mass)
 
 static float find_max(const float *values, size_t n)
 {
-    float lane[LANES];
+    float lane[LANES] = {0};
     for (size_t j = 0; j < LANES; j++) {
         lane[j] = -INFINITY;
     }
@@ -134,7 +134,7 @@ static double read_row(cs_vocab_mass *mass, const float *logits)
         row[i] = cs_float_exp(logits[i] - max);
     }
     const double sum = sum_of(row, n);
-    for (int32_t i = 0; i < map->sizes.n_twins; i++) {
+    for (size_t i = 0; i < (size_t)map->sizes.n_twins; i++) {
         row[map->twins[2 * i + 1]] += row[map->twins[2 * i]];
     }
     return 1.0 / sum;

@@ -165,7 +165,6 @@ static costeer_err make_tables(cs_vocab_words *llm, cs_vocab_words *slm, costeer
 costeer_err cs_vocab_map_build(const costeer_model *llm, const costeer_model *slm, costeer_vocab_mode mode, const char *cache_dir,
                                costeer_vocab_map **out, costeer_error *err)
 {
-    const int64_t start_us = cs_clock_us();
     cs_vocab_words of_llm = {.n = 0};
     cs_vocab_words of_slm = {.n = 0};
     *out = NULL;
@@ -174,9 +173,8 @@ costeer_err cs_vocab_map_build(const costeer_model *llm, const costeer_model *sl
     code = code == COSTEER_OK ? make_tables(&of_llm, &of_slm, mode, cache_dir, out, err) : code;
     cs_vocab_words_dispose(&of_slm);
     cs_vocab_words_dispose(&of_llm);
-    if (code == COSTEER_OK) {
+    if (*out != NULL) {
         cs_vocab_map_count(*out);
-        (*out)->coverage.build_us = cs_clock_us() - start_us;
     }
     return code;
 }
@@ -194,14 +192,18 @@ costeer_err costeer_vocab_map_create(const costeer_model *llm, const costeer_mod
     if (llm == NULL || slm == NULL || (size_t)mode >= sizeof mode_names / sizeof mode_names[0]) {
         return cs_error_set(err, COSTEER_EINVAL, "vocab", "two models and a mode from 0 to 4 are needed");
     }
+    const int64_t start_us = cs_clock_us();
     costeer_error difference = {.code = COSTEER_OK};
-    if (costeer_model_check_pair(llm, slm, &difference) == COSTEER_OK) {
-        return cs_vocab_map_build(llm, slm, COSTEER_VOCAB_SAME, NULL, out, err);
-    }
-    if (mode == COSTEER_VOCAB_SAME) {
+    const bool is_same = costeer_model_check_pair(llm, slm, &difference) == COSTEER_OK;
+    if (!is_same && mode == COSTEER_VOCAB_SAME) {
         return cs_error_set(err, COSTEER_EPAIR, "vocab", "%s, or bring them together (mode byte)", difference.message);
     }
-    return cs_vocab_map_build(llm, slm, mode == COSTEER_VOCAB_AUTO ? COSTEER_VOCAB_BYTE : mode, params->cache_dir, out, err);
+    const costeer_vocab_mode chosen = is_same ? COSTEER_VOCAB_SAME : (mode == COSTEER_VOCAB_AUTO ? COSTEER_VOCAB_BYTE : mode);
+    const costeer_err code = cs_vocab_map_build(llm, slm, chosen, params->cache_dir, out, err);
+    if (*out != NULL) {
+        (*out)->coverage.build_us = cs_clock_us() - start_us;
+    }
+    return code;
 }
 
 void costeer_vocab_map_free(costeer_vocab_map *map)
@@ -292,6 +294,17 @@ const int32_t *cs_vocab_map_exact(const costeer_vocab_map *map)
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
+static void time_passes(cs_vocab_mass *mass, const float *logits, float *out, size_t n_runs, double *us)
+{
+    for (size_t run = 0; run < n_runs; run++) {
+        const int64_t start_us = cs_clock_us();
+        cs_vocab_mass_begin(mass);
+        cs_vocab_mass_add(mass, logits, 0.0);
+        cs_vocab_mass_finish(mass, out);
+        us[run] = (double)(cs_clock_us() - start_us);
+    }
+}
+
 costeer_err costeer_vocab_map_time_passes(const costeer_vocab_map *map, size_t n_runs, double *us, costeer_error *err)
 {
     if (map == NULL || us == NULL || map->mode != COSTEER_VOCAB_BYTE) {
@@ -300,18 +313,16 @@ costeer_err costeer_vocab_map_time_passes(const costeer_vocab_map *map, size_t n
     const size_t n_llm = (size_t)map->sizes.n_llm;
     const size_t n_slm = (size_t)map->sizes.n_slm;
     float *logits = malloc((n_llm + n_slm) * sizeof *logits);
-    cs_vocab_mass *mass = NULL;
-    costeer_err code = logits != NULL ? cs_vocab_mass_create(map, &mass, err)
-                                      : cs_error_set(err, COSTEER_ENOMEM, "vocab", "no memory for %zu logits", n_slm);
-    for (size_t i = 0; code == COSTEER_OK && i < n_slm; i++) {
+    if (logits == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "vocab", "no memory for %zu logits", n_slm);
+    }
+    for (size_t i = 0; i < n_slm; i++) {
         logits[i] = (float)((uint32_t)i * 2654435761U >> 16) * (20.0F / 65536.0F); /* Knuth's multiplier scatters them */
     }
-    for (size_t run = 0; code == COSTEER_OK && run < n_runs; run++) {
-        const int64_t start_us = cs_clock_us();
-        cs_vocab_mass_begin(mass);
-        cs_vocab_mass_add(mass, logits, 0.0);
-        cs_vocab_mass_finish(mass, logits + n_slm);
-        us[run] = (double)(cs_clock_us() - start_us);
+    cs_vocab_mass *mass;
+    const costeer_err code = cs_vocab_mass_create(map, &mass, err);
+    if (code == COSTEER_OK) {
+        time_passes(mass, logits, logits + n_slm, n_runs, us);
     }
     cs_vocab_mass_free(mass);
     free(logits);

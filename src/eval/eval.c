@@ -68,14 +68,14 @@ static costeer_err create_engine(costeer_eval *eval, const costeer_model *model,
                                      .n_sequences = n_all,
                                      .n_ctx = eval->params.models.n_ctx,
                                      .n_threads = n_threads,
-                                     .n_rows = n_all * (1 + eval->params.models.n_drafts)};
+                                     .n_rows = n_all * cs_ensemble_rows_per_sequence(&eval->params.models)};
     return cs_engine_create(eval->pool, model, &params, out, err);
 }
 
 static costeer_err create_engines(costeer_eval *eval, costeer_error *err)
 {
     const costeer_ensemble_params *m = &eval->params.models;
-    const costeer_method **methods = malloc(eval->params.n_items * sizeof *methods);
+    const costeer_method **methods = malloc(eval->params.n_items * sizeof(const costeer_method *));
     if (methods == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for the methods");
     }

@@ -15,8 +15,8 @@
 /* As core/decoder.c has it for 0. */
 #define N_CTX_DEFAULT_MAX 8192
 
-/* The SLM of another vocabulary follows the text, which may take it more tokens than the LLM. */
-#define FOREIGN_VOCAB_FACTOR 2
+/* An SLM of another vocabulary follows the text: it may take as many tokens a word as for the query, and as much again. */
+#define FOREIGN_MARGIN 2
 
 /* A cut moves on by at most this many bytes to stand before a line, else before a word. */
 #define LINE_WITHIN 256
@@ -63,13 +63,15 @@ void cs_fit_init(cs_fit *fit, const costeer_eval_params *params)
     const int32_t slm = m->slm == NULL ? 0 : cs_fit_window(m->slm, m->n_ctx);
     const int32_t tuned = m->tuned == NULL ? 0 : cs_fit_window(m->tuned, m->n_ctx);
     const bool is_foreign = m->vocab_map != NULL && costeer_vocab_map_mode(m->vocab_map) != COSTEER_VOCAB_SAME;
-    const int32_t per = is_foreign ? FOREIGN_VOCAB_FACTOR : 1;
-    add_prompt(fit, params, COSTEER_SOURCE_LLM, (cs_fit_prompt){m->llm, false, llm, 1, "the LLM's prompt"});
-    add_prompt(fit, params, COSTEER_SOURCE_LLM_WITH, (cs_fit_prompt){m->llm, true, llm, 1, "the LLM's prompt with the context"});
-    add_prompt(fit, params, COSTEER_SOURCE_SLM, (cs_fit_prompt){m->slm, false, slm, per, "the SLM's prompt"});
+    fit->spelling = m->llm;
+    add_prompt(fit, params, COSTEER_SOURCE_LLM, (cs_fit_prompt){m->llm, false, llm, false, "the LLM's prompt"});
+    add_prompt(fit, params, COSTEER_SOURCE_LLM_WITH,
+               (cs_fit_prompt){m->llm, true, llm, false, "the LLM's prompt with the context"});
+    add_prompt(fit, params, COSTEER_SOURCE_SLM, (cs_fit_prompt){m->slm, false, slm, is_foreign, "the SLM's prompt"});
     add_prompt(fit, params, COSTEER_SOURCE_SLM_WITH,
-               (cs_fit_prompt){m->slm, true, slm, per, "the SLM's prompt with the context"});
-    add_prompt(fit, params, COSTEER_SOURCE_SLM_TUNED, (cs_fit_prompt){m->tuned, false, tuned, per, "the tuned SLM's prompt"});
+               (cs_fit_prompt){m->slm, true, slm, is_foreign, "the SLM's prompt with the context"});
+    add_prompt(fit, params, COSTEER_SOURCE_SLM_TUNED,
+               (cs_fit_prompt){m->tuned, false, tuned, is_foreign, "the tuned SLM's prompt"});
 }
 
 costeer_prompt cs_fit_make_prompt(const cs_fit *fit, const costeer_eval_row *row, const char *message, bool is_with)
@@ -86,6 +88,27 @@ typedef struct measure {
     const cs_fit_prompt *prompt; /* which one */
 } measure;
 
+/* Tokens of an answer that a prompt of n tokens leaves room for. */
+static costeer_err find_room(const cs_fit *fit, const costeer_eval_row *row, const cs_fit_prompt *p, size_t n, int64_t *room,
+                             costeer_error *err)
+{
+    *room = (int64_t)p->n_ctx - (int64_t)n;
+    if (!p->is_foreign || *room <= 0) {
+        return COSTEER_OK;
+    }
+    costeer_tokens own = {0};
+    costeer_tokens theirs = {0};
+    const size_t n_bytes = strlen(row->query);
+    costeer_err code = costeer_model_tokenize(fit->spelling, row->query, n_bytes, false, false, &own, err);
+    code = code == COSTEER_OK ? costeer_model_tokenize(p->model, row->query, n_bytes, false, false, &theirs, err) : code;
+    if (code == COSTEER_OK && own.n < theirs.n * FOREIGN_MARGIN) {
+        *room = *room * (int64_t)own.n / ((int64_t)theirs.n * FOREIGN_MARGIN);
+    }
+    costeer_tokens_dispose(&own);
+    costeer_tokens_dispose(&theirs);
+    return code;
+}
+
 static costeer_err measure_row(const cs_fit *fit, const costeer_eval_row *row, measure *out, costeer_error *err)
 {
     *out = (measure){.room = INT32_MAX};
@@ -95,9 +118,10 @@ static costeer_err measure_row(const cs_fit *fit, const costeer_eval_row *row, m
     for (size_t i = 0; code == COSTEER_OK && i < fit->n_prompts; i++) {
         const cs_fit_prompt *p = &fit->prompts[i];
         const costeer_prompt prompt = cs_fit_make_prompt(fit, row, message, p->is_with);
+        int64_t room = INT32_MAX;
         code = costeer_prompt_build(p->model, &prompt, &tokens, err);
-        const int64_t room = code == COSTEER_OK ? ((int64_t)p->n_ctx - (int64_t)tokens.n) / p->n_per_token : INT32_MAX;
-        if (room < out->room) {
+        code = code == COSTEER_OK ? find_room(fit, row, p, tokens.n, &room, err) : code;
+        if (code == COSTEER_OK && room < out->room) {
             *out = (measure){.room = (int32_t)(room < INT32_MIN ? INT32_MIN : room), .n_tokens = tokens.n, .prompt = p};
         }
     }

@@ -9,8 +9,8 @@ typedef struct cs_fit_prompt {
     const costeer_model *model;
     bool is_with; /**< with the context */
     int32_t n_ctx;
-    int32_t n_per_token; /**< tokens that it may take for one of the answer */
-    const char *what;    /**< for messages: "the SLM's prompt with the context" */
+    bool is_foreign;  /**< its tokens are not those of the answer */
+    const char *what; /**< for messages: "the SLM's prompt with the context" */
 } cs_fit_prompt;
 
 /** LLM, SLM with and without, the tuned SLM without. */
@@ -19,6 +19,7 @@ typedef struct cs_fit_prompt {
 typedef struct cs_fit {
     cs_fit_prompt prompts[CS_FIT_PROMPTS_MAX];
     size_t n_prompts;
+    const costeer_model *spelling; /**< of the answer's tokens, for prompts that are foreign */
     const char *system;
     const char *chat_template;
     int32_t max_tokens;

@@ -152,12 +152,12 @@ static void step_1a(stem *s)
 /* What step 1b does behind a removed "ed" or "ing". */
 static void restore(stem *s)
 {
-    if (ends_with(s, "at") || ends_with(s, "bl") || ends_with(s, "iz")) {
+    const bool doubled = ends_double_consonant(s->letters, s->n);
+    if (ends_with(s, "at") || ends_with(s, "bl") || ends_with(s, "iz") ||
+        (!doubled && measure(s->letters, s->n) == 1 && ends_short(s->letters, s->n))) {
         replace(s, 0, "e");
-    } else if (ends_double_consonant(s->letters, s->n)) {
-        s->n -= strchr("lsz", s->letters[s->n - 1]) == NULL;
-    } else if (measure(s->letters, s->n) == 1 && ends_short(s->letters, s->n)) {
-        replace(s, 0, "e");
+    } else if (doubled && strchr("lsz", s->letters[s->n - 1]) == NULL) {
+        s->n--;
     }
 }
 

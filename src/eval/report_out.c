@@ -62,6 +62,17 @@ static bool is_forbidden(uint32_t c)
            (c >= 0x2066 && c <= 0x2069) || (c >= 0xFDD0 && c <= 0xFDEF) || (c & 0xFFFE) == 0xFFFE;
 }
 
+/* Signs that begin something in the middle of a line of Markdown; < and & only where a tag or a reference could follow. */
+static bool needs_backslash(char c, char next)
+{
+    const bool is_letter = (next >= 'a' && next <= 'z') || (next >= 'A' && next <= 'Z');
+    if (c == '<' || c == '&') {
+        return is_letter || strchr("/!?#", next) != NULL; /* the end of the text as well */
+    }
+    return strchr("\\`*_[]|~$", c) != NULL;
+}
+
+/* Write one character of n bytes; what follows it may be looked at. */
 static void put_character(cs_report_out *out, const char *bytes, size_t n, uint32_t c)
 {
     if (c == 0xFFFD || (is_forbidden(c) && c != '\r')) {
@@ -71,7 +82,7 @@ static void put_character(cs_report_out *out, const char *bytes, size_t n, uint3
     } else if (c == '\r' || (!out->is_html && (c == '\n' || c == '\t'))) {
         cs_out_raw(out, out->is_html ? "\n" : " ");
     } else {
-        if (!out->is_html && n == 1 && strchr("\\`*_{}[]<>()#+!|~&$", *bytes) != NULL) {
+        if (!out->is_html && n == 1 && needs_backslash(bytes[0], bytes[1])) {
             cs_out_raw(out, "\\");
         }
         put(out, bytes, n);
@@ -176,11 +187,13 @@ static void end_heads(cs_report_out *out)
 void cs_table_row(cs_report_out *out)
 {
     end_heads(out);
+    out->column = 0;
     cs_out_raw(out, out->is_html ? "<tr>" : "|");
 }
 
 void cs_table_name(cs_report_out *out, const char *text, const char *mark)
 {
+    out->column++;
     cs_out_raw(out, out->is_html ? "<th scope=\"row\">" : " ");
     cs_out_text(out, text);
     if (mark != NULL) {
@@ -193,13 +206,20 @@ void cs_table_name(cs_report_out *out, const char *text, const char *mark)
 
 void cs_table_cell(cs_report_out *out, const char *text, const char *note, bool is_strong)
 {
-    cs_out_raw(out, out->is_html ? (is_strong ? "<td><strong>" : "<td>") : (is_strong ? " **" : " "));
+    const bool is_left = out->column < out->n_columns && out->is_left[out->column];
+    out->column++;
+    if (out->is_html) {
+        cs_out_raw(out, is_left ? "<td class=\"left\">" : "<td>");
+        cs_out_raw(out, is_strong ? "<strong>" : "");
+    } else {
+        cs_out_raw(out, is_strong ? " **" : " ");
+    }
     cs_out_text(out, text);
     cs_out_raw(out, is_strong ? (out->is_html ? "</strong>" : "**") : "");
     if (note != NULL) {
-        cs_out_raw(out, out->is_html ? " <small>" : " ");
+        cs_out_raw(out, out->is_html ? " <small>" : " (");
         cs_out_text(out, note);
-        cs_out_raw(out, out->is_html ? "</small>" : "");
+        cs_out_raw(out, out->is_html ? "</small>" : ")");
     }
     cs_out_raw(out, out->is_html ? "</td>" : " |");
 }

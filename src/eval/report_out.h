@@ -1,6 +1,6 @@
 /*
- * Where a report goes, and the tables in it. A table is told cell by cell and comes out as HTML or as Markdown, so both always say
- * the same. Text is escaped here and nowhere else.
+ * Where a report goes, and the tables in it. A table is told cell by cell and comes out as HTML or as Markdown, so both always
+ * say the same. Text is escaped here and nowhere else.
  */
 #ifndef CS_EVAL_REPORT_OUT_H
 #define CS_EVAL_REPORT_OUT_H
@@ -17,6 +17,7 @@ typedef struct cs_report_out {
     /* the table being told */
     bool is_left[CS_TABLE_COLUMNS_MAX]; /**< columns of text */
     int n_columns;
+    int column; /**< of the next cell */
     bool has_body;
 } cs_report_out;
 

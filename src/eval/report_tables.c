@@ -160,7 +160,8 @@ static void estimate_cell(cs_report_out *out, const cs_measure *measure, const c
     }
     snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s", cs_measure_text(measure, estimate->interval.low, low, sizeof low),
              cs_measure_text(measure, estimate->interval.high, high, sizeof high));
-    cs_table_cell(out, cs_measure_text(measure, estimate->interval.value, value, sizeof value), note, false);
+    const bool has_width = estimate->interval.low < estimate->interval.high;
+    cs_table_cell(out, cs_measure_text(measure, estimate->interval.value, value, sizeof value), has_width ? note : NULL, false);
 }
 
 /* A count of 0 everywhere says nothing: no gate, nothing uncertified, nothing steered. */
@@ -279,7 +280,7 @@ static void difference_cell(cs_report_out *out, const cs_measure *measure, const
         cs_table_cell(out, "\xE2\x80\x93", NULL, false);
         return;
     }
-    snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s, %s",
+    snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s,\n%s",
              cs_number_text(comparison->difference.low, measure->decimals, true, low, sizeof low),
              cs_number_text(comparison->difference.high, measure->decimals, true, high, sizeof high),
              p_text(comparison->p, p, sizeof p));
@@ -362,12 +363,15 @@ static void sweep_table(cs_report_out *out, const costeer_eval_report *report, s
     const cs_results_label *labels = report->results.labels;
     cs_measure_id shown[CS_MEASURES];
     const size_t n = present(report, sweep_measures, COUNT(sweep_measures), shown);
+    const bool is_strength = strcmp(labels[first].parameter, "strength") == 0;
     char caption[2 * TEXT_SIZE];
-    snprintf(caption, sizeof caption, "%.60s: %.60s, and the strength it amounts to",
-             labels[first].method != NULL ? labels[first].method : "", labels[first].parameter);
+    snprintf(caption, sizeof caption, "%.60s: %.60s%s", labels[first].method != NULL ? labels[first].method : "",
+             labels[first].parameter, is_strength ? "" : ", and the strength it amounts to");
     cs_table_begin(out, caption);
     cs_table_head(out, labels[first].parameter, true);
-    cs_table_head(out, "strength", false);
+    if (!is_strength) {
+        cs_table_head(out, "strength", false);
+    }
     for (size_t k = 0; k < n; k++) {
         cs_table_head(out, cs_measures[shown[k]].title, false);
     }
@@ -379,7 +383,9 @@ static void sweep_table(cs_report_out *out, const costeer_eval_report *report, s
         cs_table_row(out);
         snprintf(text, sizeof text, "%g", labels[i].value);
         cs_table_name(out, text, labels[i].shows_context ? CS_SHOWS_CONTEXT : NULL);
-        cs_table_cell(out, cs_number_text(labels[i].strength, 4, false, text, sizeof text), NULL, false);
+        if (!is_strength) {
+            cs_table_cell(out, cs_number_text(labels[i].strength, 4, false, text, sizeof text), NULL, false);
+        }
         for (size_t k = 0; k < n; k++) {
             estimate_cell(out, &cs_measures[shown[k]], &report->summary.labels[i].estimates[shown[k]]);
         }
@@ -412,8 +418,8 @@ void cs_report_write_bad_rows(cs_report_out *out, const costeer_eval_report *rep
     cs_out_paragraph(out, text);
     cs_table_begin(out, "Rows that were left out");
     cs_table_head(out, "line", true);
-    cs_table_head(out, "row", false);
-    cs_table_head(out, "reason", false);
+    cs_table_head(out, "row", true);
+    cs_table_head(out, "reason", true);
     for (size_t i = 0; i < n && i < CS_BAD_ROWS_SHOWN; i++) {
         const cs_bad_row bad = cs_results_bad_row(&report->results, i);
         cs_table_row(out);

@@ -79,7 +79,9 @@ static costeer_err open_ensemble(slot *s, costeer_error *err)
     if (s->ensemble != NULL) {
         return COSTEER_OK;
     }
-    return cs_ensemble_create_pooled(&eval->params.models, &eval->engines, &s->ensemble, err);
+    cs_ensemble_engines engines = eval->engines;
+    engines.order = s->index;
+    return cs_ensemble_create_pooled(&eval->params.models, &engines, &s->ensemble, err);
 }
 
 static void answer_pair(slot *s, size_t i)

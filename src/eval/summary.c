@@ -212,7 +212,11 @@ costeer_err cs_summary_compute(cs_summary *summary, const cs_results *results, c
     work w = {.results = results, .summary = summary};
     summary->labels = calloc(results->n_labels, sizeof *summary->labels);
     w.columns = calloc(results->n_labels * CS_MEASURES * 2, sizeof *w.columns);
-    code = summary->labels != NULL && w.columns != NULL ? add_columns(&w, err) : no_memory(err);
+    if (summary->labels == NULL || w.columns == NULL) {
+        free(w.columns);
+        return no_memory(err);
+    }
+    code = add_columns(&w, err);
     if (code == COSTEER_OK) {
         code = bootstrap(&w, err);
     }

@@ -57,10 +57,10 @@ fails() {
 
 @test "models that cannot be paired: the first token that differs is named" {
     "$helpers/gguf.py" token "$slm" "$bad" 700 zyzzyva
-    fails 4 '700' --slm "$bad" --context "$notes" "$query"
+    fails 4 '700' --vocab same --slm "$bad" --context "$notes" "$query"
     run --separate-stderr costeer model "$llm" "$bad"
     failed_with 4 '700'
-    run --separate-stderr costeer compare --slm "$bad" --context "$notes" "$query"
+    run --separate-stderr costeer compare --vocab same --slm "$bad" --context "$notes" "$query"
     failed_with 4 '700'
 }
 

@@ -96,6 +96,16 @@ refused_with() {
     json "$out" '0 < d["step_best_us"] <= d["step_us"] and math.isclose(d["tokens_per_s"], 2e6 / d["step_us"])'
 }
 
+@test "bench slm: steps with more contexts, and what an added one costs" {
+    costeer bench slm --contexts 3 --n-prompt 2 --n-context 3 --n-tokens 4 --repeat 1 --json >"$out"
+    json "$out" '[s["contexts"] for s in d["steps"]] == [1, 2, 3] and d["steps"][0]["added_share"] == 0'
+    json "$out" 'all(0 < s["step_best_us"] <= s["step_us"] for s in d["steps"])'
+    json "$out" 'all(math.isclose(s["added_share"], (s["step_us"] / d["steps"][0]["step_us"] - 1) / (s["contexts"] - 1)) for s in d["steps"][1:])'
+    run --separate-stderr costeer bench slm --contexts 3 --n-prompt 2 --n-context 3 --n-tokens 4 --repeat 2
+    succeeded
+    [ "${#lines[@]}" -eq 5 ]
+}
+
 @test "bench generate: the built-in pair, alone and steered, with the memory" {
     costeer bench generate --n-prompt 4 --n-context 4 --n-tokens 6 --repeat 2 --json >"$out"
     json "$out" 'd["ratio"] > 0 and d["alone"]["tokens_per_s"] > 0 and d["alone"]["slm_us"] == 0 and d["steered"]["slm_us"] > 0'
@@ -111,6 +121,10 @@ refused_with() {
     failed_with 2 'does not use --llm'
     run --separate-stderr costeer bench fuse --repeat 2
     failed_with 2 'not in \[3'
+    run --separate-stderr costeer bench slm --contexts 17
+    failed_with 2 'not in \[1, 16'
+    run --separate-stderr costeer bench generate --contexts 2
+    failed_with 2 'does not use --contexts'
     run --separate-stderr costeer bench generate --n-tokens 1
     failed_with 2 'not in \[2'
     run --separate-stderr costeer bench slm --slm /dev/null

@@ -76,6 +76,12 @@ complete_words() {
     [ "${COMPREPLY[*]}" = debug ]
     complete_words costeer generate --context my
     [ "${COMPREPLY[0]}" = 'my notes.txt' ]
+    complete_words costeer compare --method light
+    [ "${COMPREPLY[*]}" = lightcosteer ]
+    complete_words costeer generate --method ''
+    names=${COMPREPLY[*]}
+    run --separate-stderr "$COSTEER" generate --method nothing-like-it "a query"
+    [[ $stderr == *"there are ${names// /, }" ]]
     complete_words costeer generate --seed ''
     [ "${#COMPREPLY[@]}" -eq 0 ]
     complete_words costeer help --format m

@@ -2,7 +2,7 @@
  * Each method's greedy answer on the built-in pair against the method written out literally: models that run by themselves, the
  * policy in double precision over the whole vocabulary, the published loops where there are some.
  */
-#include "support/literal.h"
+#include "support/ensemble_support.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -15,41 +15,12 @@
 
 #include <cmocka.h>
 
-#define MAX_TOKENS 24
-
-static const literal_case cases[] = {
-    {"My name is Soraya. I live in Lisbon. My favourite food is lasagna.", "Write a short bio."},
-    {"name: Tamiko\njob: gardener\ncity: Ravenbrook", "Write an invitation to my birthday."},
-};
-#define N_CASES (sizeof cases / sizeof cases[0])
-
-static costeer_model *llm, *slm;
 static costeer_ensemble *ensemble;
-
-static costeer_ensemble_params default_params(void)
-{
-    return (costeer_ensemble_params){.llm = llm,
-                                     .slm = slm,
-                                     .tuned = llm, /* a stand-in: another model with the SLM's vocabulary */
-                                     .n_contexts = 1,
-                                     .n_ctx = 512,
-                                     .n_threads_llm = 1,
-                                     .n_threads_slm = 1};
-}
-
-static costeer_ensemble *create(const costeer_ensemble_params *params)
-{
-    costeer_ensemble *out = NULL;
-    costeer_error err = {0};
-    assert_ok(costeer_ensemble_create(params, &out, &err), &err);
-    return out;
-}
 
 static int set_up(void **state)
 {
     (void)state;
-    llm = load_model(LLM_PATH);
-    slm = load_model(SLM_PATH);
+    load_ensemble_models(TMP_PATH("ensemble_lora.gguf"));
     const costeer_ensemble_params params = default_params();
     ensemble = create(&params);
     return 0;
@@ -59,198 +30,8 @@ static int tear_down(void **state)
 {
     (void)state;
     costeer_ensemble_free(ensemble);
-    costeer_model_free(slm);
-    costeer_model_free(llm);
+    free_ensemble_models();
     return 0;
-}
-
-static void set_prompts(costeer_ensemble *of, const literal_case *it)
-{
-    costeer_error err = {0};
-    const costeer_prompt with = {.context = it->context, .query = it->query};
-    const costeer_ensemble_prompts prompts = {
-        .plain = {.query = it->query}, .with = &with, .with_all = with, .max_tokens = MAX_TOKENS};
-    assert_ok(costeer_ensemble_set_prompts(of, &prompts, &err), &err);
-}
-
-/* ---- answers ----------------------------------------------------------------------------------------------------- */
-
-typedef struct answer {
-    int32_t tokens[MAX_TOKENS];
-    size_t n;
-    costeer_report report;
-} answer;
-
-static const costeer_method *method(const char *name)
-{
-    const costeer_method *found = costeer_method_find(name);
-    assert_non_null(found);
-    return found;
-}
-
-static double weight_of(const char *name)
-{
-    double weight = NAN;
-    assert_int_equal(costeer_method_compute_weight(method(name), NULL, &weight, NULL), COSTEER_OK);
-    return weight;
-}
-
-static answer ask(costeer_ensemble *of, const char *name, double weight, double top_p)
-{
-    answer out = {.n = 0};
-    costeer_error err = {0};
-    costeer_ensemble_parts parts;
-    assert_ok(costeer_ensemble_use(of, method(name), top_p, &parts, &err), &err);
-    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
-    params.strength = weight;
-    params.max_tokens = MAX_TOKENS;
-    params.gate.kind = method(name)->gate;
-    params.chat = parts.chat;
-    const costeer_vocab vocab = costeer_model_vocab(parts.model);
-    costeer_session *session = NULL;
-    assert_ok(costeer_session_create(parts.cloud, parts.deltas, &vocab, &params, &session, &err), &err);
-    assert_ok(costeer_session_run(session, parts.prompt, parts.n_prompt, &out.report, &err), &err);
-    const int32_t *tokens = costeer_session_tokens(session, &out.n);
-    memcpy(out.tokens, tokens, out.n * sizeof *tokens);
-    costeer_session_free(session);
-    return out;
-}
-
-/* ---- the policies, written out ----------------------------------------------------------------------------------- */
-
-static void copy_row(const double *row, const literal_rows *rows, double *scores)
-{
-    memcpy(scores, row, (size_t)rows->n_vocab * sizeof *scores);
-}
-
-static void only_llm(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    copy_row(rows->llm, rows, scores);
-}
-
-static void only_llm_with(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    copy_row(rows->llm_with, rows, scores);
-}
-
-static void only_slm(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    copy_row(rows->slm, rows, scores);
-}
-
-static void only_slm_with(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    copy_row(rows->slm_with, rows, scores);
-}
-
-/* The published update (arXiv 2507.04756) with base, delta: T steps of whole arrays. */
-static void costeer_loop(const literal_rows *rows, int32_t T, double *p)
-{
-    const double alpha = 2, beta = 1, lambda = 2, eta = 10;
-    static double u_sum[LITERAL_VOCAB_MAX];
-    memset(u_sum, 0, sizeof u_sum);
-    copy_row(rows->llm, rows, p);
-    for (int32_t t = 1; t <= T; t++) {
-        for (int32_t i = 0; i < rows->n_vocab; i++) {
-            u_sum[i] += alpha * (p[i] - rows->llm[i]) + beta * (rows->slm_with[i] - rows->slm[i]);
-            p[i] = (t * lambda * rows->llm[i] + u_sum[i] + p[i] / eta) / (t * lambda + 1 / eta);
-        }
-        literal_log_softmax(p, rows->n_vocab);
-    }
-}
-
-static void costeer_policy(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    costeer_loop(rows, 20, scores);
-}
-
-static void light_policy(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    costeer_loop(rows, 1, scores);
-}
-
-typedef struct ada_state {
-    int n_sure;
-    bool is_off;
-    int n_off;
-} ada_state;
-
-static void ada_policy(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    ada_state *ada = user;
-    double largest = -INFINITY;
-    for (int32_t i = 0; i < rows->n_vocab; i++) {
-        largest = fmax(largest, rows->llm[i]);
-    }
-    ada->n_sure = 1 - exp(largest) < 0.1 ? ada->n_sure + 1 : 0;
-    ada->is_off = ada->is_off || ada->n_sure >= 3;
-    ada->n_off += ada->is_off;
-    if (ada->is_off) {
-        copy_row(rows->llm, rows, scores);
-    } else {
-        costeer_loop(rows, 20, scores);
-    }
-}
-
-static void context_steering(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)user;
-    for (int32_t i = 0; i < rows->n_vocab; i++) {
-        scores[i] = rows->llm_with[i] + weight * (rows->llm_with[i] - rows->llm[i]);
-    }
-}
-
-/* The support by counting, for each token, how much probability is before it. */
-static void linear_alignment(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    const double top_p = *(const double *)user;
-    const double *with = rows->llm_with;
-    for (int32_t i = 0; i < rows->n_vocab; i++) {
-        double before = 0;
-        for (int32_t j = 0; j < rows->n_vocab; j++) {
-            before += with[j] > with[i] || (with[j] == with[i] && j < i) ? exp(with[j]) : 0;
-        }
-        scores[i] = before < top_p ? with[i] + weight * (with[i] - rows->llm[i]) : -INFINITY;
-    }
-}
-
-/* Amulet's own loop. */
-static void amulet_policy(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)weight;
-    (void)user;
-    const double alpha = 2, lambda = 2, eta = 10;
-    static double utilities[LITERAL_VOCAB_MAX];
-    memset(utilities, 0, sizeof utilities);
-    copy_row(rows->llm_with, rows, scores);
-    for (int32_t t = 1; t <= 60; t++) {
-        for (int32_t i = 0; i < rows->n_vocab; i++) {
-            utilities[i] += alpha * (scores[i] - rows->llm[i]);
-            scores[i] = (lambda * rows->llm_with[i] + utilities[i] / t + scores[i] / (eta * t)) / (lambda + 1 / (eta * t));
-        }
-        literal_log_softmax(scores, rows->n_vocab);
-    }
-}
-
-static void proxy_tuning(const literal_rows *rows, double weight, double *scores, void *user)
-{
-    (void)user;
-    for (int32_t i = 0; i < rows->n_vocab; i++) {
-        scores[i] = rows->llm[i] + weight * (rows->tuned[i] - rows->slm[i]);
-    }
 }
 
 /* ---- against the reference --------------------------------------------------------------------------------------- */
@@ -258,73 +39,218 @@ static void proxy_tuning(const literal_rows *rows, double weight, double *scores
 static void assert_literal(costeer_ensemble *of, const char *name, double weight, double top_p, literal_policy_fn policy,
                            void *user, size_t user_bytes)
 {
-    const literal_models models = {.llm = llm, .slm = slm, .tuned = llm};
     for (size_t i = 0; i < N_CASES; i++) {
-        set_prompts(of, &cases[i]);
-        const answer got = ask(of, name, weight, top_p);
+        const answer got = ask(of, &cases[i], name, weight, top_p);
         if (user != NULL && user_bytes > 0) {
             memset(user, 0, user_bytes);
         }
-        literal_assert(name, &models, &cases[i], got.tokens, got.n, policy, weight, 1 + 2 * fabs(weight), user);
+        assert_literal_answer(name, &cases[i], &got, policy, weight, user);
     }
 }
 
 static void test_ensemble__one_model_answers_as_it_does_alone(void **state)
 {
     (void)state;
-    assert_literal(ensemble, "llm", 0, 1, only_llm, NULL, 0);
-    assert_literal(ensemble, "llm+context", 0, 1, only_llm_with, NULL, 0);
-    assert_literal(ensemble, "slm", 0, 1, only_slm, NULL, 0);
-    assert_literal(ensemble, "slm+context", 0, 1, only_slm_with, NULL, 0);
+    assert_literal(ensemble, "llm", 0, 1, literal_only_llm, NULL, 0);
+    assert_literal(ensemble, "llm+context", 0, 1, literal_only_llm_with, NULL, 0);
+    assert_literal(ensemble, "slm", 0, 1, literal_only_slm, NULL, 0);
+    assert_literal(ensemble, "slm+context", 0, 1, literal_only_slm_with, NULL, 0);
 }
 
 static void test_ensemble__costeer_is_its_loop(void **state)
 {
     (void)state;
-    assert_literal(ensemble, "costeer", weight_of("costeer"), 1, costeer_policy, NULL, 0);
-    assert_literal(ensemble, "lightcosteer", weight_of("lightcosteer"), 1, light_policy, NULL, 0);
+    assert_literal(ensemble, "costeer", weight_of("costeer"), 1, literal_costeer, NULL, 0);
+    assert_literal(ensemble, "lightcosteer", weight_of("lightcosteer"), 1, literal_light, NULL, 0);
 }
 
 static void test_ensemble__adacosteer_ends_for_good_once_the_llm_is_sure(void **state)
 {
     (void)state;
-    ada_state ada = {0};
-    assert_literal(ensemble, "adacosteer", weight_of("adacosteer"), 1, ada_policy, &ada, sizeof ada);
+    literal_ada_state ada = {0};
+    assert_literal(ensemble, "adacosteer", weight_of("adacosteer"), 1, literal_ada, &ada, sizeof ada);
     assert_in_range(ada.n_off, 1, MAX_TOKENS);
 }
 
 static void test_ensemble__context_steering_at_minus_1_0_and_1(void **state)
 {
     (void)state;
-    assert_literal(ensemble, "context-steering", 1, 1, context_steering, NULL, 0);
-    assert_literal(ensemble, "context-steering", -1, 1, only_llm, NULL, 0);
-    assert_literal(ensemble, "context-steering", 0, 1, only_llm_with, NULL, 0);
+    assert_literal(ensemble, "context-steering", 1, 1, literal_context_steering, NULL, 0);
+    assert_literal(ensemble, "context-steering", -1, 1, literal_only_llm, NULL, 0);
+    assert_literal(ensemble, "context-steering", 0, 1, literal_only_llm_with, NULL, 0);
 }
 
 static void test_ensemble__linear_alignment_stays_in_its_support(void **state)
 {
     (void)state;
     double top_p = method("linear-alignment")->top_p;
-    assert_literal(ensemble, "linear-alignment", 2, top_p, linear_alignment, &top_p, 0);
+    assert_literal(ensemble, "linear-alignment", 2, top_p, literal_linear_alignment, &top_p, 0);
     top_p = 0.3;
-    assert_literal(ensemble, "linear-alignment", 5, top_p, linear_alignment, &top_p, 0);
+    assert_literal(ensemble, "linear-alignment", 5, top_p, literal_linear_alignment, &top_p, 0);
     top_p = 1e-9; /* one token: the base alone */
-    assert_literal(ensemble, "linear-alignment", 50, top_p, only_llm_with, &top_p, 0);
+    assert_literal(ensemble, "linear-alignment", 50, top_p, literal_only_llm_with, &top_p, 0);
     top_p = 1;
-    assert_literal(ensemble, "linear-alignment", 2, top_p, context_steering, NULL, 0);
+    assert_literal(ensemble, "linear-alignment", 2, top_p, literal_context_steering, NULL, 0);
 }
 
 static void test_ensemble__amulet_is_its_loop(void **state)
 {
     (void)state;
-    assert_literal(ensemble, "amulet", weight_of("amulet"), 1, amulet_policy, NULL, 0);
+    assert_literal(ensemble, "amulet", weight_of("amulet"), 1, literal_amulet, NULL, 0);
 }
 
 static void test_ensemble__proxy_tuning_adds_what_tuning_changed(void **state)
 {
     (void)state;
-    assert_literal(ensemble, "proxy-tuning", weight_of("proxy-tuning"), 1, proxy_tuning, NULL, 0);
-    assert_literal(ensemble, "proxy-tuning", 0, 1, only_llm, NULL, 0);
+    const answer plain = ask(ensemble, &cases[0], "llm", 0, 1);
+    const answer steered = ask(ensemble, &cases[0], "proxy-tuning", 1, 1);
+    assert_true(plain.n != steered.n || memcmp(plain.tokens, steered.tokens, plain.n * sizeof *plain.tokens) != 0);
+    assert_literal(ensemble, "proxy-tuning", weight_of("proxy-tuning"), 1, literal_proxy_tuning, NULL, 0);
+    assert_literal(ensemble, "proxy-tuning", 0, 1, literal_only_llm, NULL, 0);
+}
+
+/* ---- several contexts -------------------------------------------------------------------------------------------- */
+
+static void test_ensemble__adds_up_several_contexts(void **state)
+{
+    (void)state;
+    costeer_ensemble_params params = default_params();
+    params.n_contexts = 2;
+    costeer_ensemble *two = create(&params);
+    costeer_error err = {0};
+    const costeer_prompt with[2] = {{.context = cases[0].context, .query = cases[0].query},
+                                    {.context = cases[1].context, .query = cases[0].query}};
+    const costeer_ensemble_prompts prompts = {.plain = {.query = cases[0].query}, .with = with, .max_tokens = MAX_TOKENS};
+    assert_ok(costeer_ensemble_set_prompts(two, &prompts, &err), &err);
+    costeer_ensemble_parts parts;
+    assert_ok(costeer_ensemble_use(two, method("costeer"), 1, &parts, &err), &err);
+    assert_int_equal(parts.deltas->n_deltas, 2);
+    /* a weight of 0 leaves the second one out, whichever it is */
+    const costeer_vocab vocab = costeer_model_vocab(parts.model);
+    for (int i = 0; i < 2; i++) {
+        costeer_session_params session_params = COSTEER_SESSION_DEFAULTS;
+        const double weights[2] = {i == 0 ? 1 : 0, i == 0 ? 0 : 1};
+        session_params.context_weights = weights;
+        session_params.max_tokens = MAX_TOKENS;
+        costeer_session *session = NULL;
+        costeer_report report;
+        assert_ok(costeer_session_create(parts.cloud, parts.deltas, &vocab, &session_params, &session, &err), &err);
+        assert_ok(costeer_session_run(session, parts.prompt, parts.n_prompt, &report, &err), &err);
+        size_t n;
+        const int32_t *tokens = costeer_session_tokens(session, &n);
+        const literal_models models = {.llm = llm, .slm = slm};
+        const literal_case of = {cases[i].context, cases[0].query};
+        literal_assert("one of two contexts", &models, &of, tokens, n, literal_costeer, 0, 1 + 2 * 1.79, NULL);
+        costeer_session_free(session);
+    }
+    costeer_ensemble_free(two);
+}
+
+/* ---- what is kept, and what is refused --------------------------------------------------------------------------- */
+
+static void test_ensemble__keeps_running_states_between_methods(void **state)
+{
+    (void)state;
+    costeer_error err = {0};
+    costeer_ensemble_parts first;
+    costeer_ensemble_parts other;
+    costeer_ensemble_parts again;
+    (void)ask(ensemble, &cases[0], "llm", 0, 1); /* sets the prompts */
+    assert_ok(costeer_ensemble_use(ensemble, method("costeer"), 1, &first, &err), &err);
+    assert_ok(costeer_ensemble_use(ensemble, method("amulet"), 1, &other, &err), &err);
+    assert_ok(costeer_ensemble_use(ensemble, method("lightcosteer"), 1, &again, &err), &err);
+    assert_ptr_equal(first.cloud, again.cloud);
+    assert_ptr_equal(first.deltas, again.deltas);
+    assert_ptr_equal(first.prompt, again.prompt);
+    assert_ptr_not_equal(first.cloud, other.cloud);
+    assert_true(first.deltas_are_local && !other.deltas_are_local);
+    assert_ok(costeer_ensemble_use(ensemble, method("llm+context"), 1, &other, &err), &err);
+    assert_ptr_equal(first.cloud, other.cloud);
+    assert_true(other.n_prompt > first.n_prompt);
+    assert_null(costeer_ensemble_remote(ensemble));
+    assert_ok(costeer_ensemble_use(ensemble, method("slm"), 1, &other, &err), &err);
+    assert_ptr_equal(other.model, slm);
+    assert_ptr_equal(first.model, llm);
+}
+
+static void assert_refused(const costeer_ensemble_params *params, const char *name, double top_p, bool has_with_all,
+                           costeer_err code, const char *words)
+{
+    costeer_ensemble *of = create(params);
+    costeer_error err = {0};
+    const costeer_prompt with = {.context = cases[0].context, .query = cases[0].query};
+    costeer_ensemble_prompts prompts = {.plain = {.query = cases[0].query}, .with = &with, .max_tokens = MAX_TOKENS};
+    prompts.with_all = has_with_all ? with : prompts.with_all;
+    assert_ok(costeer_ensemble_set_prompts(of, &prompts, &err), &err);
+    costeer_ensemble_parts parts;
+    assert_int_equal(costeer_ensemble_use(of, method(name), top_p, &parts, &err), code);
+    if (strstr(err.message, words) == NULL) {
+        fail_msg("%s: \"%s\" does not say \"%s\"", name, err.message, words);
+    }
+    assert_true(parts.cloud == NULL && parts.deltas == NULL);
+    costeer_ensemble_free(of);
+}
+
+static void test_ensemble__says_what_a_method_lacks(void **state)
+{
+    (void)state;
+    costeer_ensemble_params params = default_params();
+    params.llm = NULL;
+    assert_refused(&params, "costeer", 1, true, COSTEER_EINVAL, "costeer needs an LLM");
+    params = default_params();
+    params.slm = NULL;
+    assert_refused(&params, "slm", 1, true, COSTEER_EINVAL, "slm needs an SLM");
+    assert_refused(&params, "proxy-tuning", 1, true, COSTEER_EINVAL, "proxy-tuning needs an SLM");
+    params = default_params();
+    params.tuned = NULL;
+    assert_refused(&params, "proxy-tuning", 1, true, COSTEER_EINVAL, "proxy-tuning needs a tuned SLM");
+    params = default_params();
+    params.n_contexts = 0;
+    assert_refused(&params, "adacosteer", 1, true, COSTEER_EINVAL, "adacosteer needs a context");
+    params = default_params();
+    assert_refused(&params, "amulet", 1, false, COSTEER_EINVAL, "amulet needs a context");
+    assert_refused(&params, "slm+context", 1, false, COSTEER_EINVAL, "slm+context needs a context");
+    assert_refused(&params, "linear-alignment", 0, true, COSTEER_EINVAL, "top_p of linear-alignment is 0");
+    assert_refused(&params, "linear-alignment", NAN, true, COSTEER_EINVAL, "top_p of linear-alignment is");
+    params.n_ctx = 50;
+    assert_refused(&params, "amulet", 1, true, COSTEER_ETOOLONG, "the LLM's prompt with the context");
+    params = default_params();
+    costeer_model *other = load_model(COSTEER_TEST_MODELS_DIR "/costeer-slm-other.gguf");
+    params.slm = other;
+    assert_refused(&params, "proxy-tuning", 1, true, COSTEER_EINVAL, "proxy-tuning needs models of one vocabulary");
+    costeer_vocab_map *map = NULL;
+    const costeer_vocab_map_params by_map = {.mode = COSTEER_VOCAB_MAP};
+    assert_int_equal(costeer_vocab_map_create(llm, other, &by_map, &map, NULL), COSTEER_OK);
+    params.vocab_map = map;
+    params.tuned = other;
+    assert_refused(&params, "proxy-tuning", 1, true, COSTEER_EINVAL, "proxy-tuning needs models of one vocabulary");
+    costeer_vocab_map_free(map);
+    costeer_model_free(other);
+    params = default_params();
+    costeer_ensemble *none = create(&params);
+    costeer_ensemble_parts parts;
+    assert_int_equal(costeer_ensemble_use(none, method("llm"), 1, &parts, NULL), COSTEER_ESTATE);
+    costeer_ensemble_free(none);
+    params.n_contexts = COSTEER_DELTAS_MAX + 1;
+    assert_int_equal(costeer_ensemble_create(&params, &none, NULL), COSTEER_EINVAL);
+    assert_null(none);
+    costeer_ensemble_free(NULL);
+}
+
+/* A public prompt with a context in it would be sent to the cloud. */
+static void test_ensemble__refuses_a_public_prompt_with_a_context(void **state)
+{
+    (void)state;
+    costeer_error err = {0};
+    const costeer_prompt with = {.context = "private", .query = "q"};
+    costeer_ensemble_prompts prompts = {.plain = with, .with = &with, .max_tokens = 4};
+    assert_int_equal(costeer_ensemble_set_prompts(ensemble, &prompts, &err), COSTEER_EINVAL);
+    prompts.plain.context = NULL;
+    prompts.max_tokens = 0;
+    assert_int_equal(costeer_ensemble_set_prompts(ensemble, &prompts, &err), COSTEER_EINVAL);
+    prompts.max_tokens = 4;
+    prompts.with = NULL;
+    assert_int_equal(costeer_ensemble_set_prompts(ensemble, &prompts, &err), COSTEER_EINVAL);
 }
 
 int main(void)
@@ -337,6 +263,10 @@ int main(void)
         cmocka_unit_test(test_ensemble__linear_alignment_stays_in_its_support),
         cmocka_unit_test(test_ensemble__amulet_is_its_loop),
         cmocka_unit_test(test_ensemble__proxy_tuning_adds_what_tuning_changed),
+        cmocka_unit_test(test_ensemble__adds_up_several_contexts),
+        cmocka_unit_test(test_ensemble__keeps_running_states_between_methods),
+        cmocka_unit_test(test_ensemble__says_what_a_method_lacks),
+        cmocka_unit_test(test_ensemble__refuses_a_public_prompt_with_a_context),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -19,6 +19,10 @@
 static const char *const query = "Write a short bio.";
 #define N_STEPS 4
 
+/* Of an adapter of one pair; every byte of it would take too long. */
+#define LORA_HEADER_BYTES 352
+#define LORA_STRIDE       5
+
 static costeer_model *load_with(const char *path, const char *lora)
 {
     costeer_model *model = NULL;
@@ -75,6 +79,8 @@ static void test_lora__of_zeros_changes_nothing(void **state)
     float *a = logits_of(plain);
     float *b = logits_of(tuned);
     assert_true(largest_difference(plain, a, b) == 0);
+    assert_string_equal(costeer_model_get_info(tuned)->adapter_path, LORA_PATH);
+    assert_null(costeer_model_get_info(plain)->adapter_path);
     assert_ok(costeer_model_check_pair(plain, tuned, NULL), &(costeer_error){.message = ""});
     free(a);
     free(b);
@@ -238,6 +244,37 @@ static void test_lora__that_is_cut_is_refused_wherever_it_is_cut(void **state)
     }
 }
 
+/* Bytes of its header: names, types, sizes. What llama.cpp takes must also be computed with. */
+static void test_lora__with_a_wrong_byte_never_ends_the_process(void **state)
+{
+    (void)state;
+    const char *changed = TMP_PATH("lora_changed.gguf");
+    const lora_pair pair = {.weight = "blk.0.ffn_up.weight", .a = {160, 4}, .b = {4, 384}, .size_a = 0.3F, .size_b = 0.3F};
+    lora_write(LORA_PATH, &pair, 1, 8.0F);
+    int n_refused = 0;
+    int n_taken = 0;
+    for (long at = 4; at < LORA_HEADER_BYTES; at += LORA_STRIDE) {
+        const unsigned char values[] = {0, 1, 9, 0x7F, 0xFF};
+        copy_file(LORA_PATH, changed, SIZE_MAX);
+        patch_file(changed, at, &values[(size_t)(at / LORA_STRIDE) % sizeof values], 1);
+        costeer_model *model = NULL;
+        costeer_error err = {.message = ""};
+        const costeer_model_params params = {.lora_path = changed};
+        const costeer_err code = costeer_model_load(SLM_PATH, &params, &model, &err);
+        if (code == COSTEER_OK) {
+            free(logits_of(model));
+            n_taken++;
+        } else {
+            assert_int_equal(code, COSTEER_EMODEL);
+            assert_true(err.message[0] != '\0');
+            n_refused++;
+        }
+        costeer_model_free(model);
+    }
+    print_message("%d refused, %d taken\n", n_refused, n_taken);
+    assert_true(n_refused > n_taken);
+}
+
 static void test_lora__is_told_from_a_model(void **state)
 {
     (void)state;
@@ -275,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_lora__of_wrong_shape_is_refused),
         cmocka_unit_test(test_lora__that_is_none_is_refused),
         cmocka_unit_test(test_lora__that_is_cut_is_refused_wherever_it_is_cut),
+        cmocka_unit_test(test_lora__with_a_wrong_byte_never_ends_the_process),
         cmocka_unit_test(test_lora__is_told_from_a_model),
         cmocka_unit_test(test_lora__is_checked_with_a_vocabulary_alone),
     };

@@ -121,7 +121,7 @@ static void test_pool__a_view_computes_what_a_context_of_its_own_does(void **sta
     for (size_t p = 0; p < 3; p++) {
         prefill(own, prompts[p]);
         prefill(view, prompts[p]);
-        for (int i = 0; i < 40; i++) {
+        for (int i = 0; i < 20; i++) {
             assert_same_logits(own, view);
             const int32_t token = argmax(cs_decoder_logits(own, 0));
             assert_int_equal(cs_decoder_step(own, token, NULL), COSTEER_OK);
@@ -366,12 +366,12 @@ static pool_run four_sessions(void)
         .n_ctx = N_CTX,
         .n_sessions = 4,
         .sessions = {
-            {.context = "My name is Soraya Behrouz and I live in Turin.", .query = "Write a short bio.", .max_tokens = 40},
-            {.context = "I am a baker.", .query = "Write a note to my landlord about the broken window.", .max_tokens = 25},
+            {.context = "My name is Soraya Behrouz and I live in Turin.", .query = "Write a short bio.", .max_tokens = 28},
+            {.context = "I am a baker.", .query = "Write a note to my landlord about the broken window.", .max_tokens = 17},
             {.context = "My dog is called Argos. We walk along the river every morning, and he likes the rain.",
              .query = "Write a post about my pet.",
-             .max_tokens = 33},
-            {.context = "I play the cello.", .query = "Write a short bio.", .max_tokens = 12, .n_answers = 2},
+             .max_tokens = 22},
+            {.context = "I play the cello.", .query = "Write a short bio.", .max_tokens = 9, .n_answers = 2},
         }};
 }
 
@@ -434,7 +434,7 @@ static void test_pool__a_session_that_fails_leaves_the_others_alone(void **state
     assert_int_equal(first.sessions[1].n_tokens, 8);
     assert_int_equal(first.sessions[2].result, COSTEER_ETOOLONG);
     assert_ok(first.sessions[0].result, &first.sessions[0].error);
-    assert_int_equal(first.sessions[0].n_tokens, 40);
+    assert_int_equal(first.sessions[0].n_tokens, 28);
     assert_ok(first.sessions[3].result, &first.sessions[3].error);
     pool_run again = four_sessions();
     again.sessions[1].abort_at = 7;
@@ -471,7 +471,7 @@ static void test_pool__cancelled_by_one_all_end(void **state)
         assert_int_equal(run.sessions[2].result, COSTEER_ECANCELED);
         assert_int_equal(run.sessions[2].n_tokens, 6);
         assert_int_equal(run.sessions[0].result, COSTEER_ECANCELED);
-        assert_true(run.sessions[0].n_tokens < 40);
+        assert_true(run.sessions[0].n_tokens < 28);
     }
 }
 

@@ -79,7 +79,9 @@ static bool is_fallback(const vocabulary *v, int32_t token)
 
 static void read_pieces(vocabulary *v)
 {
-    size_t capacity = 0;
+    size_t capacity = COSTEER_PIECE_MAX;
+    v->bytes = malloc(capacity);
+    assert_non_null(v->bytes);
     for (int32_t i = 0; i < v->n; i++) {
         char piece[COSTEER_PIECE_MAX];
         const size_t n = costeer_model_is_end(v->model, i) ? 0 : costeer_model_token_to_piece(v->model, i, piece);
@@ -88,7 +90,9 @@ static void read_pieces(vocabulary *v)
             v->bytes = realloc(v->bytes, capacity);
             assert_non_null(v->bytes);
         }
-        memcpy(v->bytes + v->at[i], piece, n);
+        if (n > 0) {
+            memcpy(v->bytes + v->at[i], piece, n);
+        }
         v->at[i + 1] = v->at[i] + n;
         v->longest = n > v->longest ? n : v->longest;
     }
@@ -104,7 +108,8 @@ static void load_vocabulary(vocabulary *v, const char *name)
     v->n_slots = 1 << 20;
     v->at = calloc((size_t)v->n + 1, sizeof *v->at);
     v->slots = malloc(v->n_slots * sizeof *v->slots);
-    assert_true(v->at != NULL && v->slots != NULL);
+    assert_non_null(v->at);
+    assert_non_null(v->slots);
     memset(v->slots, 0xFF, v->n_slots * sizeof *v->slots);
     read_pieces(v);
     for (int32_t i = 0; i < v->n; i++) {
@@ -479,17 +484,19 @@ static void test_time__tables_and_passes_of_150_000_tokens_are_quick(void **stat
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     skip();
 #endif
-    costeer_vocab_map *map = build(vocabulary_of("llama-bpe"), vocabulary_of("qwen2"), COSTEER_VOCAB_BYTE);
+    costeer_vocab_map *map;
+    costeer_error err = {.code = COSTEER_OK};
+    assert_ok(costeer_vocab_map_create(vocabulary_of("llama-bpe")->model, vocabulary_of("qwen2")->model, NULL, &map, &err), &err);
     costeer_vocab_coverage c;
     costeer_vocab_map_read_coverage(map, &c);
-    assert_true(c.build_us < 4 * 1000000);
+    assert_true(c.build_us > 0 && c.build_us < 4000000);
     double us[50];
     double best = HUGE_VAL;
     assert_int_equal(costeer_vocab_map_time_passes(map, 50, us, NULL), COSTEER_OK);
     for (size_t i = 0; i < sizeof us / sizeof us[0]; i++) {
         best = fmin(best, us[i]);
     }
-    assert_true(best > 0 && best < 4 * 3000);
+    assert_true(best > 0 && best < 12000);
     costeer_vocab_map_free(map);
     map = build(vocabulary_of("gpt-2"), vocabulary_of("phi-3"), COSTEER_VOCAB_MAP);
     assert_int_equal(costeer_vocab_map_time_passes(map, 1, us, NULL), COSTEER_EINVAL);

@@ -25,7 +25,9 @@ cs_vocab_words words_make(const test_word *words, size_t n)
     out.at = calloc(n + 1, sizeof *out.at);
     out.kinds = calloc(n + 1, 1);
     out.bytes = calloc(n_bytes + 1, 1);
-    assert_true(out.at != NULL && out.kinds != NULL && out.bytes != NULL);
+    assert_non_null(out.at);
+    assert_non_null(out.kinds);
+    assert_non_null(out.bytes);
     for (size_t i = 0; i < n; i++) {
         out.kinds[i] = (unsigned char)words[i].kind;
         memcpy(out.bytes + out.at[i], words[i].bytes, length_of(&words[i]));
@@ -44,7 +46,8 @@ cs_vocab_words words_random(struct test_random *r, int32_t n, int32_t n_letters,
 {
     test_word *words = calloc((size_t)n, sizeof *words);
     char *letters = calloc((size_t)n, LETTERS_MAX);
-    assert_true(words != NULL && letters != NULL);
+    assert_non_null(words);
+    assert_non_null(letters);
     for (int32_t i = 0; i < n; i++) {
         char *bytes = letters + (size_t)i * LETTERS_MAX;
         const bool is_letter = all_bytes && i < n_letters;
