@@ -13,6 +13,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+/*
+ * A model whose weights stay in the processor's caches gains little from one batch: a row costs what it computes. It gets two
+ * contexts, and so two cores. Measured with the built-in pair (8.6 and 2.7 MB): a row of 4 costs 0.7 of a single one's time.
+ */
+#define SMALL_BYTES ((uint64_t)16 << 20)
+
 /* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* The first of n free places in a row, −1: there are none. */
@@ -235,13 +241,16 @@ static costeer_err no_memory(const char *component, costeer_error *err)
 static void dispose(cs_engine *engine)
 {
     cs_llama_state_free(engine->llama);
-    free(engine->is_used);
-    free((void *)engine->step);
     free(engine);
 }
 
 static costeer_err create(cs_engine *engine, const costeer_model *model, const cs_engine_params *params, costeer_error *err)
 {
+    if (params->n_sequences > CS_ENGINE_SEQUENCES_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, params->component,
+                            "%d sequences at a time; llama.cpp computes %d at most: use fewer --jobs", params->n_sequences,
+                            CS_ENGINE_SEQUENCES_MAX);
+    }
     const cs_decoder_params llama = {.component = params->component,
                                      .n_sequences = params->n_sequences,
                                      .n_ctx = params->n_ctx,
@@ -256,9 +265,7 @@ static costeer_err create(cs_engine *engine, const costeer_model *model, const c
     engine->component = params->component;
     engine->n_sequences = params->n_sequences;
     engine->n_vocab_padded = costeer_model_get_info(model)->n_vocab_padded;
-    engine->is_used = calloc((size_t)params->n_sequences, sizeof *engine->is_used);
-    engine->step = calloc((size_t)params->n_sequences, sizeof *engine->step);
-    if (engine->is_used == NULL || engine->step == NULL || pthread_cond_init(&engine->posted, NULL) != 0) {
+    if (pthread_cond_init(&engine->posted, NULL) != 0) {
         return no_memory(params->component, err);
     }
     if (pthread_create(&engine->thread, NULL, work, engine) != 0) {
@@ -268,8 +275,8 @@ static costeer_err create(cs_engine *engine, const costeer_model *model, const c
     return COSTEER_OK;
 }
 
-costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
-                             costeer_error *err)
+static costeer_err create_linked(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
+                                 costeer_error *err)
 {
     *out = NULL;
     cs_engine *engine = calloc(1, sizeof *engine);
@@ -290,11 +297,32 @@ costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs
     return COSTEER_OK;
 }
 
+costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
+                             costeer_error *err)
+{
+    cs_engine_params each = *params;
+    const bool is_small = costeer_model_get_info(model)->size_bytes <= SMALL_BYTES && params->n_sequences > 1;
+    each.n_threads = is_small && params->n_threads > 1 ? params->n_threads / 2 : params->n_threads;
+    cs_engine *first = NULL;
+    *out = NULL;
+    costeer_err code = create_linked(pool, model, &each, &first, err);
+    if (first != NULL && is_small) {
+        code = create_linked(pool, model, &each, &first->second, err);
+    }
+    if (code != COSTEER_OK) {
+        cs_engine_free(first);
+        return code;
+    }
+    *out = first;
+    return COSTEER_OK;
+}
+
 void cs_engine_free(cs_engine *engine)
 {
     if (engine == NULL) {
         return;
     }
+    cs_engine_free(engine->second);
     cs_pool *pool = engine->pool;
     (void)pthread_mutex_lock(&pool->mutex);
     cs_engine **link = &pool->engines;
@@ -359,6 +387,7 @@ static bool link_view(cs_engine *engine, cs_view *view)
 costeer_err cs_view_open(cs_engine *engine, const cs_decoder_params *params, cs_view **out, costeer_error *err)
 {
     *out = NULL;
+    engine = engine->second != NULL && params->order % 2 != 0 ? engine->second : engine;
     const int32_t n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
     if (params->n_sequences < 1 || n_rows > cs_llama_state_n_rows(engine->llama)) {
         return cs_error_set(err, COSTEER_EINVAL, engine->component,

@@ -64,7 +64,7 @@ static int compare_names(const void *a, const void *b)
 
 static const cs_gguf_tensor *find(const cs_gguf_listing *in, const char *name)
 {
-    cs_gguf_tensor key;
+    cs_gguf_tensor key = {.is_plain = false};
     (void)snprintf(key.name, sizeof key.name, "%s", name);
     return bsearch(&key, in->tensors, in->n_tensors, sizeof key, compare_names);
 }

@@ -1,6 +1,6 @@
 /*
- * What the other files of the core may ask of a model beyond costeer/model.h. No file but model.c, llama_state.c and gguf_file.c includes it:
- * everything else sees llama.cpp through these functions only.
+ * What the other files of the core may ask of a model beyond costeer/model.h. No file but model.c, llama_state.c and gguf_file.c
+ * includes llama.cpp's headers: everything else sees it through these functions only.
  */
 #ifndef CS_CORE_MODEL_INTERNAL_H
 #define CS_CORE_MODEL_INTERNAL_H

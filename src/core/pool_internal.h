@@ -44,21 +44,24 @@ struct cs_view {
     float *rows;    /* [n_rows][n_vocab_padded] */
 };
 
+#define CS_ENGINE_SEQUENCES_MAX 256 /* llama.cpp's own limit */
+
 struct cs_engine {
     cs_pool *pool;
     cs_engine *next;
+    cs_engine *second; /* of a small model: another context, for the views of odd order; else NULL */
     cs_llama_state *llama;
     const char *component;
     int32_t n_sequences;
     int32_t n_vocab_padded;
     int32_t n_open; /* sequences of the views */
-    bool *is_used;  /* [n_sequences] */
+    bool is_used[CS_ENGINE_SEQUENCES_MAX];
     cs_view *views;
     pthread_t thread;
     pthread_cond_t posted;
     bool is_busy;
     bool quits;
-    cs_view **step; /* [n_sequences] views that are computed now, by place */
+    cs_view *step[CS_ENGINE_SEQUENCES_MAX]; /* views that are computed now, by place */
     int32_t n_step;
     int32_t from; /* the shared batch that is computed now: step[from … to) */
     int32_t to;

@@ -28,6 +28,10 @@
 /* What is less likely than this, given the text, is not worth one. */
 #define WAY_MIN 0.05
 
+/* The experts have nothing to say in the middle of a character whose first bytes they hold for less likely than this: they have
+ * hardly ever seen what they are asked about, and an ö would become anything. */
+#define CHARACTER_MIN 0.01
+
 /* Places of less weight than exp(this), against the likeliest, add nothing that a float could show. */
 #define WEIGHT_MIN (-30.0)
 
@@ -433,8 +437,8 @@ static void add_place(cs_translate_byte *byte, int32_t place, int32_t s, double 
     }
 }
 
-/* The distribution of one sequence. */
-static void distribute(cs_translate_byte *byte, int32_t s)
+/* The distribution of one sequence. Returns the log of the probability of what is behind the text's last whole character. */
+static double distribute(cs_translate_byte *byte, int32_t s)
 {
     double weights[CS_TREE_NODES];
     double largest = -HUGE_VAL;
@@ -456,14 +460,27 @@ static void distribute(cs_translate_byte *byte, int32_t s)
     for (int32_t i = 0; i < byte->n_llm; i++) {
         out[i] = total == -HUGE_VAL ? 0.0F : out[i] - (float)total; /* no way covers the text: nothing is known */
     }
+    return total - log_weight(byte, byte->at_end, s);
+}
+
+/* True when the text ends inside a character. */
+static bool is_in_character(const cs_translate_byte *byte)
+{
+    return node_of(byte, byte->at_end)->end != cs_text_tokens_size(byte->text);
 }
 
 static costeer_err distribute_all(cs_translate_byte *byte, costeer_error *err)
 {
     drop_beginning(byte);
     const costeer_err code = look_ahead(byte, err);
+    double likeliest = -HUGE_VAL;
     for (int32_t s = 0; s < byte->n_sequences && code == COSTEER_OK; s++) {
-        distribute(byte, s);
+        const double of_pending = distribute(byte, s);
+        likeliest = s > 0 && of_pending > likeliest ? of_pending : likeliest;
+    }
+    memcpy(byte->alone, byte->out, (size_t)byte->n_llm * sizeof *byte->alone);
+    if (code == COSTEER_OK && is_in_character(byte) && likeliest < log(CHARACTER_MIN)) {
+        memset(byte->out, 0, (size_t)byte->n_sequences * (size_t)byte->n_llm * sizeof *byte->out);
     }
     return code;
 }
@@ -517,8 +534,8 @@ const float *cs_translate_byte_row(const cs_translate_byte *byte, int32_t sequen
  * character there is no such row, and the masses of what completes it serve. */
 const float *cs_translate_byte_alone(cs_translate_byte *byte)
 {
-    if (node_of(byte, byte->at_end)->end != cs_text_tokens_size(byte->text)) {
-        return cs_translate_byte_row(byte, 0);
+    if (is_in_character(byte)) {
+        return byte->alone;
     }
     const float *logits = cs_tree_row(byte->tree, byte->at_end, 0);
     const int32_t *exact = cs_vocab_map_exact(byte->map);

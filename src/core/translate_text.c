@@ -175,6 +175,8 @@ static void slide(cs_text_tokens *text)
     text->start += (int64_t)n;
 }
 
+static const char replacement[CS_UTF8_REPLACEMENT_BYTES] = {'\xEF', '\xBF', '\xBD'}; /* CS_UTF8_REPLACEMENT */
+
 /* Add bytes, and let all whole characters be text. Returns whether there are more of them now. */
 static bool add_bytes(cs_text_tokens *text, const char *bytes, size_t n)
 {
@@ -192,7 +194,7 @@ static bool add_bytes(cs_text_tokens *text, const char *bytes, size_t n)
         if (kind == CS_UTF8_INVALID) {
             const size_t n_behind = text->n_all - text->n_whole - length;
             memmove(at + CS_UTF8_REPLACEMENT_BYTES, at + length, n_behind);
-            memcpy(at, CS_UTF8_REPLACEMENT, CS_UTF8_REPLACEMENT_BYTES);
+            memcpy(at, replacement, sizeof replacement);
             text->n_all = text->n_whole + CS_UTF8_REPLACEMENT_BYTES + n_behind;
             length = CS_UTF8_REPLACEMENT_BYTES;
         }
@@ -260,8 +262,8 @@ static split_from go_back(const cs_text_tokens *text, int n_words)
 
 /* ---- splitting --------------------------------------------------------------------------------------------------- */
 
-/* Give the tokenizer the text from a place on, and take off the mark's tokens. */
-static costeer_err tokenize(cs_text_tokens *text, size_t at, const int32_t **tokens, size_t *n, costeer_error *err)
+/* Give the tokenizer the text from a place on; the new tokens come behind the mark's. */
+static costeer_err tokenize(cs_text_tokens *text, size_t at, costeer_error *err)
 {
     const size_t n_mark = text->mark == '\0' ? 0 : 1;
     text->piece[0] = text->mark;
@@ -275,8 +277,6 @@ static costeer_err tokenize(cs_text_tokens *text, size_t at, const int32_t **tok
     if (text->new.n < n_drop || (n_drop > 0 && memcmp(text->new.ids, text->mark_tokens, n_drop * sizeof(int32_t)) != 0)) {
         return cs_error_set(err, COSTEER_EINTERNAL, "slm", "the tokenizer joins a control character with what is behind it");
     }
-    *tokens = text->new.ids + n_drop;
-    *n = text->new.n - n_drop;
     return COSTEER_OK;
 }
 
@@ -317,16 +317,16 @@ static costeer_err split(cs_text_tokens *text, costeer_error *err)
 {
     for (int n_words = WORDS_BACK;; n_words *= 4) {
         const split_from from = go_back(text, n_words);
-        const int32_t *tokens = NULL;
-        size_t n = 0;
         size_t at;
         if (!find_start(text, from.first, &at)) {
             return cs_error_set(err, COSTEER_EINTERNAL, "slm", "the end of the answer's text is lost");
         }
-        const costeer_err code = tokenize(text, at, &tokens, &n, err);
+        const costeer_err code = tokenize(text, at, err);
         if (code != COSTEER_OK) {
             return code;
         }
+        const int32_t *tokens = text->new.ids + text->n_mark_tokens;
+        const size_t n = text->new.n - text->n_mark_tokens;
         if (is_as_before(text, from, tokens, n)) {
             return replace(text, from.first, at, tokens, n, err);
         }

@@ -72,16 +72,6 @@ cs_tree_node *cs_tree_nodes(cs_tree *tree)
     return tree->nodes;
 }
 
-int32_t cs_tree_find(const cs_tree *tree, int32_t parent, int32_t token)
-{
-    for (int32_t i = 0; i < CS_TREE_NODES; i++) {
-        if (tree->nodes[i].is_used && tree->nodes[i].parent == parent && tree->nodes[i].token == token) {
-            return i;
-        }
-    }
-    return -1;
-}
-
 /* Nothing of the tree is deeper than its nodes are many, so the recursion is short. */
 void cs_tree_drop(cs_tree *tree, int32_t node) /* NOLINT(misc-no-recursion) */
 {

@@ -38,9 +38,6 @@ costeer_err cs_tree_begin(cs_tree *tree, size_t *n_computed, costeer_error *err)
 /** [CS_TREE_NODES] The caller keeps is_text and end up to date. */
 cs_tree_node *cs_tree_nodes(cs_tree *tree);
 
-/** The place behind `parent` and a token; −1: none. */
-int32_t cs_tree_find(const cs_tree *tree, int32_t parent, int32_t token);
-
 /** Forget a place and all behind it; but what is text behind a place of the text stays. */
 void cs_tree_drop(cs_tree *tree, int32_t node);
 

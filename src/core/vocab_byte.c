@@ -223,23 +223,6 @@ static void place_mass(cs_vocab_mass *mass, int32_t floor, const char *s, size_t
     }
 }
 
-/* Where the strings that begin with s[0..n) and are longer end; they begin behind its floor. */
-static int32_t range_end(const cs_vocab_strings *strings, int32_t floor, const char *s, size_t n)
-{
-    int32_t low = floor + 1;
-    int32_t high = strings->n;
-    while (low < high) {
-        const int32_t middle = low + (high - low) / 2;
-        const size_t length = (size_t)(strings->at[middle + 1] - strings->at[middle]);
-        if (length >= n && memcmp(strings->bytes + strings->at[middle], s, n) == 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
 void cs_vocab_mass_add_crossing(cs_vocab_mass *mass, const float *logits, double log_weight, const char *pending,
                                 size_t n_pending)
 {
@@ -251,7 +234,7 @@ void cs_vocab_mass_add_crossing(cs_vocab_mass *mass, const float *logits, double
     prepare_crossing(mass);
     const double scale = weight * read_row(mass, logits);
     const int32_t before = cs_vocab_strings_floor(strings, 0, strings->n, pending, n_pending);
-    const int32_t end = range_end(strings, before, pending, n_pending);
+    const int32_t end = cs_vocab_strings_range_end(strings, before, pending, n_pending);
     int32_t floor = -1; /* what is behind a common beginning comes in the same order */
     for (int32_t i = before + 1; i < end; i++) {
         const int32_t token = mass->map->slm_token[i];
@@ -297,12 +280,12 @@ static void place_like(ahead *a, const char *rest, size_t n, const char *before,
 {
     const cs_vocab_strings *strings = &a->mass->strings;
     const int32_t floor = cs_vocab_strings_floor(strings, 0, strings->n, rest, n);
-    const int32_t end = range_end(strings, floor, rest, n);
+    const int32_t end = cs_vocab_strings_range_end(strings, floor, rest, n);
     for (int32_t i = floor + 1; i < end; i++) {
         place_behind(a, i);
     }
     for (int32_t i = cs_vocab_strings_deepest(strings, floor, rest, n); i >= 0; i = strings->parent[i]) {
-        if (before == NULL || !cs_vocab_strings_is_prefix(strings, i, before, n_before)) {
+        if (n_before == 0 || !cs_vocab_strings_is_prefix(strings, i, before, n_before)) {
             place_behind(a, i);
         }
     }
@@ -319,8 +302,8 @@ void cs_vocab_mass_add_behind(cs_vocab_mass *mass, const float *logits, double l
     ahead a = {.mass = mass, .scale = weight * read_row(mass, logits), .n = n_bytes};
     memcpy(a.bytes, bytes, n_bytes);
     const int32_t floor = cs_vocab_strings_floor(strings, 0, strings->n, bytes, n_bytes);
-    const int32_t end = range_end(strings, floor, bytes, n_bytes);
-    const char *before = NULL;
+    const int32_t end = cs_vocab_strings_range_end(strings, floor, bytes, n_bytes);
+    const char *before = "";
     size_t n_before = 0;
     for (int32_t i = floor + 1; i < end; i = strings->stop[i]) {
         const char *rest = strings->bytes + strings->at[i] + n_bytes;

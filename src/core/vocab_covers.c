@@ -5,24 +5,6 @@
 #include "core/vocab_internal.h"
 
 #include <math.h>
-#include <string.h>
-
-/* One past the strings that begin with s[0..n); they come behind its floor. */
-static int32_t range_end(const cs_vocab_strings *strings, int32_t floor, const char *s, size_t n)
-{
-    int32_t low = floor + 1;
-    int32_t high = strings->n;
-    while (low < high) {
-        const int32_t middle = low + (high - low) / 2;
-        const size_t length = (size_t)(strings->at[middle + 1] - strings->at[middle]);
-        if (length >= n && memcmp(strings->bytes + strings->at[middle], s, n) == 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
 
 typedef struct search {
     const costeer_vocab_map *map;
@@ -54,7 +36,7 @@ int32_t cs_vocab_map_likeliest(const costeer_vocab_map *map, const float *logits
     const cs_vocab_strings strings = cs_vocab_map_strings(map);
     search s = {.map = map, .logits = logits, .but = but, .n_but = n_but, .token = -1, .logit = -INFINITY};
     const int32_t floor = cs_vocab_strings_floor(&strings, 0, strings.n, bytes, n);
-    const int32_t end = range_end(&strings, floor, bytes, n);
+    const int32_t end = cs_vocab_strings_range_end(&strings, floor, bytes, n);
     for (int32_t i = floor + 1; i < end; i++) {
         look_at(&s, i);
     }
@@ -68,5 +50,5 @@ int32_t cs_vocab_map_count_longer(const costeer_vocab_map *map, const char *byte
 {
     const cs_vocab_strings strings = cs_vocab_map_strings(map);
     const int32_t floor = cs_vocab_strings_floor(&strings, 0, strings.n, bytes, n);
-    return range_end(&strings, floor, bytes, n) - floor - 1;
+    return cs_vocab_strings_range_end(&strings, floor, bytes, n) - floor - 1;
 }

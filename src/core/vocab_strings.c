@@ -80,3 +80,18 @@ int32_t cs_vocab_strings_deepest(const cs_vocab_strings *strings, int32_t floor,
     }
     return floor;
 }
+
+int32_t cs_vocab_strings_range_end(const cs_vocab_strings *strings, int32_t floor, const char *s, size_t n)
+{
+    int32_t low = floor + 1;
+    int32_t high = strings->n;
+    while (low < high) {
+        const int32_t middle = low + (high - low) / 2;
+        if (length_of(strings, middle) >= n && memcmp(strings->bytes + strings->at[middle], s, n) == 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}

@@ -45,4 +45,7 @@ bool cs_vocab_strings_is_prefix(const cs_vocab_strings *strings, int32_t i, cons
 /** The longest string that s[0..n) begins with, s itself included; −1: none. `floor` is its place by cs_vocab_strings_floor(). */
 int32_t cs_vocab_strings_deepest(const cs_vocab_strings *strings, int32_t floor, const char *s, size_t n);
 
+/** One past the strings that begin with s[0..n) and are longer; they stand directly behind its floor. */
+int32_t cs_vocab_strings_range_end(const cs_vocab_strings *strings, int32_t floor, const char *s, size_t n);
+
 #endif

@@ -195,7 +195,7 @@ static void examples(cs_report_out *out, const costeer_eval_report *report)
         for (size_t i = 0; i < report->results.n_labels; i++) {
             const cs_results_label *label = &report->results.labels[i];
             if (label->examples[row] != NULL && is_example(report, i)) {
-                answer(out, label, label->examples[row]);
+                answer(out, label, json_string_value(label->examples[row]));
             }
         }
         cs_out_raw(out, "</div>\n");

@@ -15,7 +15,9 @@
 
 /* More methods than that are no picture any more; the tables have all. */
 #define METHODS_SHOWN 40
+#define CROWDED       20 /* with more, points of sweeps are left out */
 #define LABEL_SHOWN   26 /* characters of a label */
+#define SERIES_SHOWN  30 /* of the name of a sweep: "linear-alignment by strength" */
 #define SERIES_MAX    6
 
 static const cs_measure_id main_measures[] = {CS_MEASURE_FACT_RECALL, CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
@@ -45,16 +47,17 @@ static bool is_drawn(const costeer_eval_report *report, size_t label, cs_measure
     return e->n > 0 && fits_scale(e->interval.value) && fits_scale(e->interval.low) && fits_scale(e->interval.high);
 }
 
-/* The methods that are no points of a sweep and have a measure. */
+/* What to show of a measure: all that have it, or those that are no points of a sweep. */
 static chosen choose_methods(const costeer_eval_report *report, cs_measure_id measure)
 {
     chosen c = {.n = 0};
-    bool has_plain = false;
+    size_t n_plain = 0;
     for (size_t i = 0; i < report->results.n_labels; i++) {
-        has_plain = has_plain || report->results.labels[i].parameter == NULL;
+        n_plain += report->results.labels[i].parameter == NULL;
     }
+    const bool only_plain = n_plain > 0 && report->results.n_labels > CROWDED;
     for (size_t i = 0; i < report->results.n_labels && c.n < METHODS_SHOWN; i++) {
-        if ((!has_plain || report->results.labels[i].parameter == NULL) && is_drawn(report, i, measure)) {
+        if ((!only_plain || report->results.labels[i].parameter == NULL) && is_drawn(report, i, measure)) {
             c.labels[c.n++] = i;
         }
     }
@@ -289,13 +292,13 @@ static void name_series(cs_report_out *out, const sweep_plot *plot, const costee
                      wanted[s], plot->x.to + 14.0, placed[s]);
         char class_name[16];
         snprintf(class_name, sizeof class_name, "name t%d", colour_of(s));
-        cs_svg_text(out, class_name, plot->x.to + 18.0, placed[s] + 4.0, "start", name, LABEL_SHOWN);
+        cs_svg_text(out, class_name, plot->x.to + 18.0, placed[s] + 4.0, "start", name, SERIES_SHOWN);
     }
 }
 
 static void plot_sweep(cs_report_out *out, const costeer_eval_report *report, cs_measure_id measure)
 {
-    const double width = 560.0;
+    const double width = 590.0;
     const double height = 300.0;
     const double left = 48.0;
     const double right = 380.0;

@@ -158,10 +158,12 @@ static void estimate_cell(cs_report_out *out, const cs_measure *measure, const c
         cs_table_cell(out, "\xE2\x80\x93", NULL, false);
         return;
     }
-    snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s", cs_measure_text(measure, estimate->interval.low, low, sizeof low),
-             cs_measure_text(measure, estimate->interval.high, high, sizeof high));
-    const bool has_width = estimate->interval.low < estimate->interval.high;
-    cs_table_cell(out, cs_measure_text(measure, estimate->interval.value, value, sizeof value), has_width ? note : NULL, false);
+    cs_measure_text(measure, estimate->interval.value, value, sizeof value);
+    cs_measure_text(measure, estimate->interval.low, low, sizeof low);
+    cs_measure_text(measure, estimate->interval.high, high, sizeof high);
+    snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s", low, high);
+    const bool has_width = strcmp(low, value) != 0 || strcmp(high, value) != 0; /* as it is shown */
+    cs_table_cell(out, value, has_width ? note : NULL, false);
 }
 
 /* A count of 0 everywhere says nothing: no gate, nothing uncertified, nothing steered. */

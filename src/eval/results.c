@@ -144,36 +144,30 @@ static costeer_err bad_line(costeer_error *err, int64_t number, const char *what
                         what);
 }
 
-static bool keep_example(cs_results_label *label, int32_t row, const char *answer)
+/* Keep the answer of one of the first rows. */
+static void keep_example(cs_results_label *label, int32_t row, json_t *answer)
 {
-    if (row >= CS_RESULTS_EXAMPLES) {
-        return true;
+    if (row < CS_RESULTS_EXAMPLES && label->examples[row] == NULL) {
+        label->examples[row] = json_incref(answer);
     }
-    size_t n = strlen(answer) + 1;
-    char *copy = malloc(n);
-    if (copy != NULL) {
-        memcpy(copy, answer, n);
-        free(label->examples[row]);
-        label->examples[row] = copy;
-    }
-    return copy != NULL;
 }
 
 static costeer_err on_result(cs_results *results, json_t *line, int64_t number, costeer_error *err)
 {
     const char *row = cs_results_text(line, "row");
-    const char *answer = cs_results_text(line, "answer");
+    json_t *answer = json_object_get(line, "answer");
     const int32_t label = find_label(results, cs_results_text(line, "label"));
-    if (row == NULL || answer == NULL) {
+    if (row == NULL || !json_is_string(answer)) {
         return bad_line(err, number, "no row or no answer in it");
     }
     if (label < 0) {
         return bad_line(err, number, "its label is not one of run.json's items");
     }
     cs_record record = {.label = label, .row = cs_intern_add(&results->rows, row, strlen(row)), .line = number};
-    if (record.row < 0 || !grow_records(results) || !keep_example(&results->labels[label], record.row, answer)) {
+    if (record.row < 0 || !grow_records(results)) {
         return no_memory(err);
     }
+    keep_example(&results->labels[label], record.row, answer);
     for (size_t i = 0; i < CS_MEASURES; i++) {
         if (!cs_measure_read(&cs_measures[i], line, &record.tops[i], &record.bottoms[i])) {
             return bad_line(err, number, "a number is missing or out of range");
@@ -257,7 +251,7 @@ void cs_results_dispose(cs_results *results)
 {
     for (size_t i = 0; i < results->n_labels; i++) {
         for (size_t k = 0; k < CS_RESULTS_EXAMPLES; k++) {
-            free(results->labels[i].examples[k]);
+            json_decref(results->labels[i].examples[k]);
         }
     }
     free(results->labels);

@@ -32,8 +32,8 @@ typedef struct cs_results_label {
     bool shows_context;
     size_t first; /**< its records: [first, first + n), by row */
     size_t n;
-    size_t n_truncated; /**< rows whose context was cut to fit */
-    char *examples[CS_RESULTS_EXAMPLES];
+    size_t n_truncated;                    /**< rows whose context was cut to fit */
+    json_t *examples[CS_RESULTS_EXAMPLES]; /**< texts; NULL: not answered */
 } cs_results_label;
 
 typedef struct cs_bad_row {

@@ -57,10 +57,14 @@ static costeer_err get_text(const json_t *object, const char *field, const char 
 static costeer_err get_full_text(const json_t *object, const char *field, const char **out, costeer_error *err)
 {
     const costeer_err code = get_text(object, field, "", out, err);
-    if (code == COSTEER_OK && (*out)[strspn(*out, " \t\r\n")] == '\0') {
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    const char *text = *out;
+    if (text == NULL || text[strspn(text, " \t\r\n")] == '\0') {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"%.60s\" is empty", field);
     }
-    return code;
+    return COSTEER_OK;
 }
 
 static costeer_err read_id(const json_t *object, const char *field, costeer_eval_row *out, costeer_error *err)

@@ -276,11 +276,11 @@ static costeer_err check(const run *r, size_t n_rows, costeer_error *err)
 static bool init(run *r)
 {
     const size_t n = PAIRS_PER_JOB * n_jobs(r);
-    r->answers = calloc(n, sizeof *r->answers);
-    r->is_done = calloc(n, sizeof *r->is_done);
     for (size_t k = 0; k < n_jobs(r); k++) {
         r->slots[k] = (slot){.run = r, .index = (int32_t)k};
     }
+    r->answers = calloc(n, sizeof *r->answers);
+    r->is_done = calloc(n, sizeof *r->is_done);
     if (r->answers == NULL || r->is_done == NULL || pthread_mutex_init(&r->mutex, NULL) != 0) {
         return false;
     }

@@ -14,7 +14,7 @@
 
 /* A column on its way to an interval. */
 typedef struct column {
-    double *values; /* [n] numerators, then [n] denominators where there are any; owned */
+    double *values; /* [n] numerators, then [n] denominators where there are any; in the pool */
     size_t n;
     bool has_bottoms;
     costeer_interval *out;
@@ -25,6 +25,9 @@ typedef struct work {
     cs_summary *summary;
     column *columns;
     size_t n_columns;
+    double *pool; /* room for all columns: each record has at most three numbers of a measure in them */
+    size_t n_used;
+    double *spare; /* [n_records] */
 } work;
 
 static costeer_err no_memory(costeer_error *err)
@@ -34,41 +37,36 @@ static costeer_err no_memory(costeer_error *err)
 
 /* ---- columns ----------------------------------------------------------------------------------------------------- */
 
-/* Take a column; there is room for two per label and measure. */
-static void add_column(work *w, double *values, size_t n, bool has_bottoms, costeer_interval *out)
+/* Take what stands at the end of the pool as a column. */
+static void add_column(work *w, size_t n, bool has_bottoms, costeer_interval *out)
 {
-    w->columns[w->n_columns++] = (column){.values = values, .n = n, .has_bottoms = has_bottoms, .out = out};
+    w->columns[w->n_columns++] = (column){.values = w->pool + w->n_used, .n = n, .has_bottoms = has_bottoms, .out = out};
+    w->n_used += has_bottoms ? 2 * n : n;
 }
 
 /* The numbers of one label and measure. */
-static bool add_estimate(work *w, size_t label, cs_measure_id measure)
+static void add_estimate(work *w, size_t label, cs_measure_id measure)
 {
     const cs_results_label *of = &w->results->labels[label];
     cs_estimate *estimate = &w->summary->labels[label].estimates[measure];
     const bool has_bottoms = cs_measures[measure].bottom != NULL;
-    double *values = malloc((2 * of->n + 1) * sizeof *values);
+    double *values = w->pool + w->n_used;
     double sum = 0.0;
     size_t n = 0;
-    if (values == NULL) {
-        return false;
-    }
     for (size_t i = of->first; i < of->first + of->n; i++) {
         const cs_record *record = &w->results->records[i];
         if (!isnan(record->tops[measure])) {
             values[n] = record->tops[measure];
-            values[of->n + n] = record->bottoms[measure];
+            w->spare[n] = record->bottoms[measure];
             sum += record->bottoms[measure];
             n++;
         }
     }
-    if (n == 0 || sum <= 0.0) {
-        free(values);
-        return true;
+    if (n > 0 && sum > 0.0) {
+        memcpy(values + n, w->spare, n * sizeof *values);
+        estimate->n = n;
+        add_column(w, n, has_bottoms, &estimate->interval);
     }
-    memmove(values + n, values + of->n, n * sizeof *values);
-    estimate->n = n;
-    add_column(w, values, n, has_bottoms, &estimate->interval);
-    return true;
 }
 
 /* What a row alone says of a measure; NaN when nothing. */
@@ -100,28 +98,20 @@ static size_t pair_rows(const work *w, size_t label, cs_measure_id measure, doub
 
 static costeer_err add_comparison(work *w, size_t label, cs_measure_id measure, costeer_error *err)
 {
-    const size_t room = w->results->labels[label].n + 1;
     cs_comparison *comparison = &w->summary->labels[label].comparisons[measure];
-    double *a = malloc(2 * room * sizeof *a);
-    if (a == NULL) {
-        return no_memory(err);
+    double *a = w->pool + w->n_used;
+    const double *b = w->spare;
+    const size_t n = pair_rows(w, label, measure, a, w->spare, &w->summary->labels[label].n_paired);
+    if (n == 0) {
+        return COSTEER_OK;
     }
-    double *b = a + room;
-    const size_t n = pair_rows(w, label, measure, a, b, &w->summary->labels[label].n_paired);
-    costeer_err code = COSTEER_OK;
-    if (n > 0) {
-        code = costeer_stats_permutation_test(a, b, n, w->summary->seed, w->summary->n_rounds, &comparison->p, err);
-    }
-    if (n == 0 || code != COSTEER_OK) {
-        free(a);
-        return code;
-    }
+    const costeer_err code = costeer_stats_permutation_test(a, b, n, w->summary->seed, w->summary->n_rounds, &comparison->p, err);
     for (size_t i = 0; i < n; i++) {
         a[i] -= b[i];
     }
     comparison->n = n;
-    add_column(w, a, n, false, &comparison->difference);
-    return COSTEER_OK;
+    add_column(w, n, false, &comparison->difference);
+    return code;
 }
 
 static costeer_err add_columns(work *w, costeer_error *err)
@@ -129,8 +119,8 @@ static costeer_err add_columns(work *w, costeer_error *err)
     costeer_err code = COSTEER_OK;
     for (size_t label = 0; label < w->results->n_labels; label++) {
         for (cs_measure_id m = 0; m < CS_MEASURES && code == COSTEER_OK; m++) {
-            code = add_estimate(w, label, m) ? COSTEER_OK : no_memory(err);
-            if (code == COSTEER_OK && cs_measures[m].compared && label != w->summary->baseline) {
+            add_estimate(w, label, m);
+            if (cs_measures[m].compared && label != w->summary->baseline) {
                 code = add_comparison(w, label, m, err);
             }
         }
@@ -197,6 +187,26 @@ static costeer_err find_baseline(const cs_results *results, const char *name, si
                         : cs_error_set(err, COSTEER_EINVAL, "report", "baseline '%.100s' is no label of this run", name);
 }
 
+static costeer_err run(const cs_results *results, cs_summary *summary, costeer_error *err)
+{
+    work w = {.results = results, .summary = summary};
+    w.columns = calloc(results->n_labels * CS_MEASURES * 2, sizeof *w.columns);
+    w.pool = calloc((results->n_records + 1) * CS_MEASURES, 3 * sizeof *w.pool);
+    w.spare = calloc(results->n_records + 1, sizeof *w.spare);
+    costeer_err code = COSTEER_ENOMEM;
+    if (w.columns == NULL || w.pool == NULL || w.spare == NULL) {
+        no_memory(err);
+    } else {
+        code = add_columns(&w, err);
+        code = code == COSTEER_OK ? bootstrap(&w, err) : code;
+        take_exponentials(&w);
+    }
+    free(w.columns);
+    free(w.pool);
+    free(w.spare);
+    return code;
+}
+
 costeer_err cs_summary_compute(cs_summary *summary, const cs_results *results, const costeer_eval_report_params *params,
                                costeer_error *err)
 {
@@ -209,25 +219,8 @@ costeer_err cs_summary_compute(cs_summary *summary, const cs_results *results, c
     if (code != COSTEER_OK) {
         return code;
     }
-    work w = {.results = results, .summary = summary};
     summary->labels = calloc(results->n_labels, sizeof *summary->labels);
-    w.columns = calloc(results->n_labels * CS_MEASURES * 2, sizeof *w.columns);
-    if (summary->labels == NULL || w.columns == NULL) {
-        free(w.columns);
-        return no_memory(err);
-    }
-    code = add_columns(&w, err);
-    if (code == COSTEER_OK) {
-        code = bootstrap(&w, err);
-    }
-    if (code == COSTEER_OK) {
-        take_exponentials(&w);
-    }
-    for (size_t i = 0; i < w.n_columns; i++) {
-        free(w.columns[i].values);
-    }
-    free(w.columns);
-    return code;
+    return summary->labels != NULL ? run(results, summary, err) : no_memory(err);
 }
 
 void cs_summary_dispose(cs_summary *summary)

@@ -45,8 +45,9 @@ static void init_linear(cs_scale *scale, double low, double high, int n_ticks)
     scale->low = first * step;
     scale->high = last * step;
     scale->decimals = step < 1.0 ? (int)ceil(-log10(step) - 1e-9) : 0;
-    for (double i = first; i <= last && scale->n_ticks < CS_SCALE_TICKS_MAX; i++) {
-        scale->ticks[scale->n_ticks++] = i * step;
+    while (first + scale->n_ticks <= last && scale->n_ticks < CS_SCALE_TICKS_MAX) {
+        scale->ticks[scale->n_ticks] = (first + scale->n_ticks) * step;
+        scale->n_ticks++;
     }
 }
 

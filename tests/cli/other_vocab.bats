@@ -145,6 +145,7 @@ generate() { costeer generate --slm "$other" --context "$notes" --max-tokens 100
     json "$out" '[m["name"] for m in d["methods"]] == ["llm", "slm+context", "costeer"] and d["skipped"] == ["llm+context"]'
     json "$out" '[m["vocab"] for m in d["methods"]] == [None, None, "byte"]'
     costeer generate --slm "$other" --context "$notes" --max-tokens 60 --json "$query" >"$BATS_TEST_TMPDIR/one"
+    COLUMNS=100 costeer compare --slm "$other" --method costeer --context "$notes" --max-tokens 5 "$query" | grep -q 'vocab byte$'
     ONE=$BATS_TEST_TMPDIR/one json "$out" 'd["methods"][2]["token_ids"] == json.load(open(__import__("os").environ["ONE"]))["tokens"]'
 }
 

@@ -96,6 +96,16 @@ END
     check_page "$dir/report.html"
 }
 
+@test "a run of the built-in pair" {
+    costeer eval --task generic --data "$COSTEER_MODELS_DIR/eval/prompts.jsonl" --limit 3 --max-tokens 24 --method costeer \
+        --method context-steering --sweep strength=0:2:1 --judge "$llm" --out "$dir" >/dev/null
+    reported --json --baseline 'costeer strength=0'
+    check_page "$dir/report.html"
+    json "$out" '[x["label"] for x in d["labels"]] == [m + " strength=" + str(s) for m in ("costeer", "context-steering") for s in (0, 1, 2)]'
+    json "$out" 'all(x["n_rows"] == 3 and x["measures"]["perplexity"]["value"] >= 1 for x in d["labels"])'
+    grep -qF '>context-steering by strength</text>' "$dir/report.html"
+}
+
 @test "damaged lines are named" {
     made small 4
     sed -i '3s/.*/{"row": /' "$dir/results.jsonl"

@@ -12,7 +12,7 @@
 
 #include <cmocka.h> /* needs the ones above before it */
 
-#define N_ROWS  6
+#define N_ROWS  5
 #define N_ITEMS 4
 
 static costeer_model *llm;
@@ -48,9 +48,8 @@ static int set_up(void **state)
 {
     (void)state;
     static const char *const names[N_ITEMS] = {"llm", "slm+context", "costeer", "amulet"};
-    static const char *const queries[N_ROWS] = {"Write a short bio of me.",      "Plan my day.",
-                                                "Invite my friends to a party.", "Help me apologise to my neighbour.",
-                                                "Write a birthday card.",        "Can you write a brief bio?"};
+    static const char *const queries[N_ROWS] = {"Write a short bio of me.", "Plan my day.", "Invite my friends to a party.",
+                                                "Help me apologise to my neighbour.", "Write a birthday card."};
     llm = load_model(LLM_PATH);
     slm = load_model(SLM_PATH);
     for (int i = 0; i < N_ROWS; i++) {
@@ -87,7 +86,7 @@ static costeer_eval_params default_params(int32_t n_jobs)
         .n_jobs = n_jobs,
         .n_threads_judge = 1,
     };
-    params.session.max_tokens = 12;
+    params.session.max_tokens = 8;
     return params;
 }
 
@@ -134,7 +133,7 @@ static void test_fit__a_row_with_room_keeps_its_context_and_its_length(void **st
     costeer_eval *eval = create(&params);
     assert_ok(costeer_eval_fit_row(eval, &rows[0], NULL), NULL);
     assert_int_equal(rows[0].n_cut, 0);
-    assert_int_equal(rows[0].max_tokens, 12);
+    assert_int_equal(rows[0].max_tokens, 8);
     costeer_eval_free(eval);
 }
 
@@ -154,15 +153,15 @@ static void test_fit__a_long_row_is_refused_or_loses_its_oldest_lines(void **sta
     assert_ok(costeer_eval_fit_row(eval, &row, &err), &err);
     assert_true(row.n_cut > 0 && row.material[row.n_cut - 1] == '\n');
     assert_memory_equal(row.material + row.n_cut, "line ", 5);
-    assert_int_equal(row.max_tokens, 12);
-    assert_true(count_tokens(llm, &row) + 12 <= 512);
+    assert_int_equal(row.max_tokens, 8);
+    assert_true(count_tokens(llm, &row) + 8 <= 512);
     /* A line more would not have fitted. */
     size_t before = row.n_cut - 1;
     while (before > 0 && row.material[before - 1] != '\n') {
         before--;
     }
     row.n_cut = before;
-    assert_true(count_tokens(llm, &row) + 12 > 512);
+    assert_true(count_tokens(llm, &row) + 8 > 512);
     costeer_eval_row_dispose(&row);
     costeer_eval_free(eval);
 }
@@ -274,8 +273,8 @@ static void test_run__gives_all_results_in_order_and_the_same_bytes_again(void *
 static void test_run__that_goes_on_gives_what_an_undisturbed_one_gives(void **state)
 {
     (void)state;
-    /* 24 pairs are two segments of two jobs: in the first, at their border, in the second, at the end. */
-    static const size_t starts[] = {5, 16, 17, 24};
+    /* 20 pairs are two segments of two jobs: in the first, in the second, at the end. */
+    static const size_t starts[] = {5, 17, 20};
     const costeer_eval_params params = default_params(2);
     collected whole = {.n = 0};
     assert_int_equal(run(&params, 0, &whole), COSTEER_OK);
@@ -345,7 +344,6 @@ static void test_judge__is_the_same_whatever_was_judged_before(void **state)
     (void)state;
     costeer_eval_params params = default_params(2);
     params.judge = llm;
-    params.session.max_tokens = 40;
     collected whole = {.n = 0};
     collected tail = {.n = 0};
     assert_int_equal(run(&params, 0, &whole), COSTEER_OK);

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,18 +268,13 @@ static double enumerate_covers(const char *before, const char *word, const char 
     char text[64];
     double sums[2];
     for (int i = 0; i < 2; i++) {
-        const size_t n_word = strlen(word);
-        const size_t n_bytes = i == 0 ? strlen(bytes) : 0;
-        memcpy(text, word, n_word);
-        memcpy(text + n_word, bytes, n_bytes);
-        enumeration e = {.slm = slm,
-                         .n_slm = costeer_model_get_info(other_model)->n_vocab,
-                         .text = text,
-                         .n_text = n_word + n_bytes,
-                         .smallest = 1e-5};
+        (void)snprintf(text, sizeof text, "%s%s", word, i == 0 ? bytes : "");
+        const size_t n_text = strlen(text);
+        enumeration e = {
+            .slm = slm, .n_slm = costeer_model_get_info(other_model)->n_vocab, .text = text, .n_text = n_text, .smallest = 1e-5};
         int32_t path[8];
         enumerate(&e, &whole, path, 0, 0, 1.0);
-        sums[i] = n_word + n_bytes == 0 ? 1.0 : e.sum;
+        sums[i] = n_text == 0 ? 1.0 : e.sum;
     }
     costeer_tokens_dispose(&whole);
     costeer_tokens_dispose(&tokens);
@@ -323,9 +319,7 @@ static void test_byte__is_what_enumerating_the_ways_to_cover_the_text_gives(void
     costeer_slm *slm = create_slm(other_model, map, CONTEXT, 512);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[256];
-        const size_t n_before = strlen(cases[i].before);
-        memcpy(text, cases[i].before, n_before);
-        memcpy(text + n_before, cases[i].word, strlen(cases[i].word) + 1U);
+        (void)snprintf(text, sizeof text, "%s%s", cases[i].before, cases[i].word);
         costeer_tokens answer = split_by_llm(text);
         begin(slm);
         step(slm, answer.ids, answer.n);
@@ -393,7 +387,7 @@ static void test_byte__bytes_of_characters_and_blanks_keep_everything_finite(voi
         bool has_choice = false;
         for (int32_t t = 0; t < n_llm; t++) {
             assert_true(delta.expert[t] <= 1e-3F && delta.amateur[t] <= 1e-3F); /* false for NaN, too */
-            assert_true(alone[t] < INFINITY); /* not NaN */
+            assert_true(alone[t] < INFINITY);                                   /* not NaN */
             has_choice = has_choice || isfinite(alone[t]);
         }
         assert_true(has_choice);

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-const literal_case cases[N_CASES] = {
+const literal_case cases[2] = {
     {"My name is Soraya. I live in Lisbon. My favourite food is lasagna.", "Write a short bio."},
     {"name: Tamiko\njob: gardener\ncity: Ravenbrook", "Write an invitation to my birthday."},
 };
@@ -22,7 +22,7 @@ void load_ensemble_models(const char *lora_path)
 {
     llm = load_model(LLM_PATH);
     slm = load_model(SLM_PATH);
-    lora_write_for_slm(lora_path, 0.1F);
+    lora_write_for_slm(lora_path, 0.3F);
     const costeer_model_params with_lora = {.lora_path = lora_path};
     costeer_error err = {.message = ""};
     assert_ok(costeer_model_load(SLM_PATH, &with_lora, &tuned, &err), &err);

@@ -101,7 +101,8 @@ void literal_linear_alignment(const literal_rows *rows, double weight, double *s
     for (int32_t i = 0; i < rows->n_vocab; i++) {
         double before = 0;
         for (int32_t j = 0; j < rows->n_vocab; j++) {
-            before += with[j] > with[i] || (with[j] == with[i] && j < i) ? exp(with[j]) : 0;
+            const bool is_before = j < i ? with[j] >= with[i] : with[j] > with[i];
+            before += is_before ? exp(with[j]) : 0;
         }
         scores[i] = before < top_p ? with[i] + weight * (with[i] - rows->llm[i]) : -INFINITY;
     }

@@ -4,6 +4,7 @@
  */
 #include <costeer/metrics.h>
 
+#include "core/philox.h"
 #include "eval/metrics_internal.h"
 #include "eval/porter.h"
 #include "util/file.h"
@@ -193,6 +194,50 @@ static void test_metrics__a_word_of_many_y_is_no_quadratic_work(void **state)
     free(text);
 }
 
+/* Text of words, signs and bytes that are no text. */
+static void fill(char *text, size_t n, uint32_t seed)
+{
+    static const char letters[] = "aaabcdeeeinngsstty    ..,,--'&;<>0123\n\t\xC3\xA9\xE6\x97\xA5\xFF\xF0\x9F";
+    for (size_t i = 0; i < n; i++) {
+        uint32_t words[4];
+        cs_philox4x32((const uint32_t[4]){(uint32_t)i, 0, 0, 0}, (const uint32_t[2]){seed, 0}, words);
+        text[i] = letters[words[0] % (sizeof letters - 1)];
+    }
+    text[n] = '\0';
+}
+
+static void assert_share(double value)
+{
+    if (!isnan(value) && !(value >= 0.0 && value <= 1.0 + TOLERANCE)) {
+        fail_msg("%.17g is no share", value);
+    }
+}
+
+static void test_metrics__whatever_the_bytes_are_the_values_are_in_their_ranges(void **state)
+{
+    (void)state;
+    char answer[200];
+    char reference[200];
+    char context[200];
+    const char *facts[] = {"a", "n ", "e.", ""};
+    for (uint32_t i = 0; i < 500; i++) {
+        fill(answer, i % 199, i);
+        fill(reference, (i * 7) % 199, i + 1000);
+        fill(context, (i * 13) % 199, i + 2000);
+        costeer_metrics m = measure(&(costeer_metrics_inputs){
+            .answer = answer, .reference = reference, .context = context, .query = "an e", .facts = facts, .n_facts = 4});
+        const double shares[] = {m.rouge1,    m.rouge2,    m.rougeL,         m.bleu / 100.0, m.meteor,
+                                 m.distinct1, m.distinct2, m.context_recall, m.fact_recall};
+        for (size_t k = 0; k < sizeof shares / sizeof shares[0]; k++) {
+            assert_share(shares[k]);
+        }
+        assert_false(m.length_ratio < 0.0);
+        costeer_metrics same = compare(answer, answer);
+        assert_share(same.rouge1);
+        assert_true(isnan(same.distinct1) || same.length_ratio == 1.0);
+    }
+}
+
 static void test_metrics__stop_words_are_found(void **state)
 {
     (void)state;
@@ -215,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_metrics__no_answer_is_refused),
         cmocka_unit_test(test_metrics__bytes_that_are_no_text_are_in_no_word),
         cmocka_unit_test(test_metrics__a_word_of_many_y_is_no_quadratic_work),
+        cmocka_unit_test(test_metrics__whatever_the_bytes_are_the_values_are_in_their_ranges),
         cmocka_unit_test(test_metrics__stop_words_are_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
