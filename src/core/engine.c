@@ -13,12 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * A model whose weights stay in the processor's caches gains little from one batch: a row costs what it computes. It gets two
- * contexts, and so two cores. Measured with the built-in pair (8.6 and 2.7 MB): a row of 4 costs 0.7 of a single one's time.
- */
-#define SMALL_BYTES ((uint64_t)16 << 20)
-
 /* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* The first of n free places in a row, −1: there are none. */
@@ -275,8 +269,8 @@ static costeer_err create(cs_engine *engine, const costeer_model *model, const c
     return COSTEER_OK;
 }
 
-static costeer_err create_linked(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
-                                 costeer_error *err)
+costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
+                             costeer_error *err)
 {
     *out = NULL;
     cs_engine *engine = calloc(1, sizeof *engine);
@@ -297,32 +291,11 @@ static costeer_err create_linked(cs_pool *pool, const costeer_model *model, cons
     return COSTEER_OK;
 }
 
-costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
-                             costeer_error *err)
-{
-    cs_engine_params each = *params;
-    const bool is_small = costeer_model_get_info(model)->size_bytes <= SMALL_BYTES && params->n_sequences > 1;
-    each.n_threads = is_small && params->n_threads > 1 ? params->n_threads / 2 : params->n_threads;
-    cs_engine *first = NULL;
-    *out = NULL;
-    costeer_err code = create_linked(pool, model, &each, &first, err);
-    if (first != NULL && is_small) {
-        code = create_linked(pool, model, &each, &first->second, err);
-    }
-    if (code != COSTEER_OK) {
-        cs_engine_free(first);
-        return code;
-    }
-    *out = first;
-    return COSTEER_OK;
-}
-
 void cs_engine_free(cs_engine *engine)
 {
     if (engine == NULL) {
         return;
     }
-    cs_engine_free(engine->second);
     cs_pool *pool = engine->pool;
     (void)pthread_mutex_lock(&pool->mutex);
     cs_engine **link = &pool->engines;
@@ -387,7 +360,6 @@ static bool link_view(cs_engine *engine, cs_view *view)
 costeer_err cs_view_open(cs_engine *engine, const cs_decoder_params *params, cs_view **out, costeer_error *err)
 {
     *out = NULL;
-    engine = engine->second != NULL && params->order % 2 != 0 ? engine->second : engine;
     const int32_t n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
     if (params->n_sequences < 1 || n_rows > cs_llama_state_n_rows(engine->llama)) {
         return cs_error_set(err, COSTEER_EINVAL, engine->component,

@@ -38,12 +38,7 @@ typedef struct cs_engine_params {
     int32_t n_rows; /**< rows of logits of one batch at most; 0: one per sequence */
 } cs_engine_params;
 
-/**
- * Create an engine and its thread. A model so small that its weights stay in the caches gets two contexts, each for n_sequences
- * and with half of the threads: one for views of even order, one for those of odd.
- *
- * `model` and `pool` must outlive it; free it after its views.
- */
+/** Create an engine and its thread. `model` and `pool` must outlive it; free it after its views. */
 costeer_err cs_engine_create(cs_pool *pool, const costeer_model *model, const cs_engine_params *params, cs_engine **out,
                              costeer_error *err);
 void cs_engine_free(cs_engine *engine);

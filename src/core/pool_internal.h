@@ -49,7 +49,6 @@ struct cs_view {
 struct cs_engine {
     cs_pool *pool;
     cs_engine *next;
-    cs_engine *second; /* of a small model: another context, for the views of odd order; else NULL */
     cs_llama_state *llama;
     const char *component;
     int32_t n_sequences;

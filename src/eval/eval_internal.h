@@ -9,12 +9,18 @@
 
 #include <costeer/eval.h>
 
+/** Sessions that compute together. */
+typedef struct cs_eval_group {
+    cs_pool *pool;
+    cs_ensemble_engines engines;
+} cs_eval_group;
+
 struct costeer_eval {
     costeer_eval_params params; /* items is the copy */
     costeer_eval_item *items;
     cs_fit fit;
-    cs_pool *pool;
-    cs_ensemble_engines engines;
+    cs_eval_group groups[COSTEER_EVAL_JOBS_MAX]; /* session k belongs to group k mod n_groups */
+    int32_t n_groups;
     cs_judge *judge;  /* NULL: none */
     atomic_bool stop; /* what the caller's cancel, or a failure, becomes: every answer ends */
 };

@@ -146,8 +146,8 @@ static void sweeps(cs_report_out *out, const costeer_eval_report *report)
     }
     cs_out_heading(out, 2, "Sweeps");
     cs_out_paragraph(
-        out, "Whatever parameter is varied, it acts through one number, the strength: sweeps of different parameters fall "
-             "on one curve where their strengths meet.");
+        out, "Whatever parameter is varied, it acts through one number, the strength: sweeps of one method over different "
+             "parameters fall on one curve where their strengths meet.");
     cs_report_plot_sweeps(out, report);
     cs_report_write_sweeps(out, report);
 }

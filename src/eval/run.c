@@ -73,13 +73,19 @@ static size_t slot_of(const run *r, size_t i)
     return (i + i / n_jobs(r)) % n_jobs(r);
 }
 
+static cs_eval_group *group_of(const slot *s)
+{
+    costeer_eval *eval = s->run->eval;
+    return &eval->groups[s->index % eval->n_groups];
+}
+
 static costeer_err open_ensemble(slot *s, costeer_error *err)
 {
     const costeer_eval *eval = s->run->eval;
     if (s->ensemble != NULL) {
         return COSTEER_OK;
     }
-    cs_ensemble_engines engines = eval->engines;
+    cs_ensemble_engines engines = group_of(s)->engines;
     engines.order = s->index;
     return cs_ensemble_create_pooled(&eval->params.models, &engines, &s->ensemble, err);
 }
@@ -129,7 +135,7 @@ static void *work(void *user)
     if (!is_remote(r)) {
         close_ensemble(s);
     }
-    cs_pool_leave(r->eval->pool);
+    cs_pool_leave(group_of(s)->pool);
     return NULL;
 }
 
@@ -220,7 +226,7 @@ static void fail_slot(slot *s)
             mark_done(r, i);
         }
     }
-    cs_pool_leave(r->eval->pool);
+    cs_pool_leave(group_of(s)->pool);
 }
 
 static costeer_err run_segment(run *r, costeer_error *err)
@@ -230,7 +236,9 @@ static costeer_err run_segment(run *r, costeer_error *err)
         r->is_done[i] = false;
         r->answers[i] = (cs_eval_answer){.status = COSTEER_OK};
     }
-    cs_pool_add_sessions(r->eval->pool, jobs);
+    for (int32_t k = 0; k < jobs; k++) {
+        cs_pool_add_sessions(group_of(&r->slots[k])->pool, 1);
+    }
     for (int32_t k = 0; k < jobs; k++) {
         slot *s = &r->slots[k];
         s->is_started = pthread_create(&s->thread, NULL, work, s) == 0;
