@@ -56,6 +56,9 @@ typedef struct costeer_delta_source_ops {
      * said. Valid as long as what read gave. NULL: deltas[0].amateur is that.
      */
     const float *(*alone)(costeer_delta_source *self);
+    /** Before begin: the weights of the answer's deltas, [n_deltas] strength times the context's own. What has weight 0 must have
+     * no part in the other deltas. NULL: they are independent of each other. */
+    void (*weigh)(costeer_delta_source *self, const double *weights);
 } costeer_delta_source_ops;
 
 struct costeer_delta_source {

@@ -335,7 +335,7 @@ static int tell_failure(const evaluation *e, const costeer_error *err, size_t n_
         return cs_interrupt_exit_code();
     }
     if (err->code == COSTEER_EABORTED) {
-        return e->out_of_memory ? cs_fail(CS_EXIT_INTERNAL, "out of memory") : cs_fail_output("results.jsonl", e->output_error);
+        return e->out_of_memory ? cs_fail(CS_EXIT_INTERNAL, "out of memory") : cs_fail_output(e->settings.out, e->output_error);
     }
     return cs_fail(cs_exit_code(err->code), "%s: %s; %zu of %zu answers are there, and the same command goes on from there",
                    e->settings.data, err->message, n, n_all);
@@ -454,7 +454,6 @@ static int run(const cs_command *self, int argc, char **argv)
 
 const cs_command cs_command_eval = {
     .name = "eval",
-    .arguments = "",
     .summary = "answer a set of rows by several methods and measure the answers",
     .description =
         "Every row of --data is answered by every --method; each answer is measured and becomes a line of DIR/results.jsonl, "

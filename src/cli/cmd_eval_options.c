@@ -11,7 +11,7 @@ static const cs_option eval_options[] = {
      .choices = "cogenesis|longlamp_abstract|longlamp_review|longlamp_writing|helpsteer|personal_preference_eval|truthfulqa|"
                 "ultrachat|generic",
      FIELD(task),
-     .help = "How rows become prompts, see below"},
+     .help = "How rows become prompts: one of the tasks that are named here"},
     {.name = "data", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(data), .help = "The rows: one JSON object a line"},
     {.name = "out",
      .kind = CS_OPTION_FILE,

@@ -43,6 +43,9 @@ costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error 
         return COSTEER_OK;
     }
     const int64_t start = cs_clock_us();
+    if (follower->source->ops->weigh != NULL) {
+        follower->source->ops->weigh(follower->source, follower->draft_weights);
+    }
     const costeer_err code = follower->source->ops->begin(follower->source, err);
     *us += cs_clock_us() - start;
     return code;

@@ -163,13 +163,21 @@ static void read_translated(costeer_delta_source *self, costeer_delta *deltas, s
     cs_translate_read(((costeer_slm *)self)->translate, deltas, n_deltas);
 }
 
+static void weigh_translated(costeer_delta_source *self, const double *weights)
+{
+    cs_translate_weigh(((costeer_slm *)self)->translate, weights, self->n_deltas);
+}
+
 static const float *alone_translated(costeer_delta_source *self)
 {
     return cs_translate_alone(((costeer_slm *)self)->translate);
 }
 
-static const costeer_delta_source_ops translated_ops = {
-    .begin = begin_translated, .step = step_translated, .read = read_translated, .alone = alone_translated};
+static const costeer_delta_source_ops translated_ops = {.begin = begin_translated,
+                                                        .step = step_translated,
+                                                        .read = read_translated,
+                                                        .alone = alone_translated,
+                                                        .weigh = weigh_translated};
 
 /* What the SLM follows: its own tokens (SAME), others', or text. */
 static costeer_vocab_mode mode_of(const costeer_slm_params *params)

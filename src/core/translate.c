@@ -156,6 +156,13 @@ static costeer_err spell(cs_translate *translate, const int32_t *tokens, size_t 
 
 /* ---- both -------------------------------------------------------------------------------------------------------- */
 
+void cs_translate_weigh(cs_translate *translate, const double *weights, size_t n_deltas)
+{
+    if (translate->byte != NULL) {
+        cs_translate_byte_weigh(translate->byte, weights, n_deltas);
+    }
+}
+
 costeer_err cs_translate_begin(cs_translate *translate, size_t *n_computed, costeer_error *err)
 {
     if (translate->byte != NULL) {

@@ -31,6 +31,9 @@ typedef struct cs_translate_params {
 costeer_err cs_translate_create(const cs_translate_params *params, cs_translate **out, costeer_error *err);
 void cs_translate_free(cs_translate *translate);
 
+/** The weights of the next answers' deltas: byte looks ahead only for those that have one. Without this all do. */
+void cs_translate_weigh(cs_translate *translate, const double *weights, size_t n_deltas);
+
 /** Compute the prompts that were set in the decoder. */
 costeer_err cs_translate_begin(cs_translate *translate, size_t *n_computed, costeer_error *err);
 

@@ -50,6 +50,7 @@ struct cs_translate_byte {
     int32_t n_llm;
     int32_t n_slm;
     int32_t n_sequences;
+    bool is_mute[1 + COSTEER_DELTAS_MAX]; /* experts of weight 0: they must not change what the others say */
     bool is_ready;
     int32_t at_end; /* the place behind all of the text's tokens */
     float *scratch; /* [n_slm] a row without what is counted elsewhere */
@@ -360,6 +361,9 @@ static candidate find_way(const cs_translate_byte *byte)
     candidate best = {.place = -1};
     double best_share = log(WAY_MIN);
     for (int32_t s = 1; s < byte->n_sequences; s++) {
+        if (byte->is_mute[s]) {
+            continue;
+        }
         candidate of_expert = {.place = -1, .log_probability = -HUGE_VAL};
         double known = -HUGE_VAL;
         for (int32_t i = 0; i < CS_TREE_NODES; i++) {
@@ -476,7 +480,7 @@ static costeer_err distribute_all(cs_translate_byte *byte, costeer_error *err)
     double likeliest = -HUGE_VAL;
     for (int32_t s = 0; s < byte->n_sequences && code == COSTEER_OK; s++) {
         const double of_pending = distribute(byte, s);
-        likeliest = s > 0 && of_pending > likeliest ? of_pending : likeliest;
+        likeliest = s > 0 && !byte->is_mute[s] && of_pending > likeliest ? of_pending : likeliest;
     }
     memcpy(byte->alone, byte->out, (size_t)byte->n_llm * sizeof *byte->alone);
     if (code == COSTEER_OK && is_in_character(byte) && likeliest < log(CHARACTER_MIN)) {
@@ -486,6 +490,13 @@ static costeer_err distribute_all(cs_translate_byte *byte, costeer_error *err)
 }
 
 /* ---- as translate.c asks ----------------------------------------------------------------------------------------- */
+
+void cs_translate_byte_weigh(cs_translate_byte *byte, const double *weights, size_t n_deltas)
+{
+    for (size_t i = 0; i < n_deltas && i < COSTEER_DELTAS_MAX; i++) {
+        byte->is_mute[i + 1] = weights[i] == 0.0;
+    }
+}
 
 costeer_err cs_translate_byte_begin(cs_translate_byte *byte, size_t *n_computed, costeer_error *err)
 {

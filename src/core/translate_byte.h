@@ -8,6 +8,7 @@ typedef struct cs_translate_byte cs_translate_byte;
 
 costeer_err cs_translate_byte_create(const cs_translate_params *params, cs_translate_byte **out, costeer_error *err);
 void cs_translate_byte_free(cs_translate_byte *byte);
+void cs_translate_byte_weigh(cs_translate_byte *byte, const double *weights, size_t n_deltas);
 costeer_err cs_translate_byte_begin(cs_translate_byte *byte, size_t *n_computed, costeer_error *err);
 costeer_err cs_translate_byte_step(cs_translate_byte *byte, const int32_t *tokens, size_t n, costeer_error *err);
 

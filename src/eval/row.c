@@ -357,7 +357,7 @@ static costeer_err set_prompts(const costeer_eval_form *form, const json_t *obje
 static costeer_err read_row(const costeer_eval_form *form, const json_t *object, costeer_eval_row *out, costeer_error *err)
 {
     const bool is_free = form->task->shape == COSTEER_EVAL_FIELDS;
-    const char *query = NULL;
+    const char *query = "";
     costeer_err code = find_id(form, object, out, err);
     code = code == COSTEER_OK ? find_query(form, object, &query, err) : code;
     code = code == COSTEER_OK ? keep(&out->query, query, strlen(query), err) : code;

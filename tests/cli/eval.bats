@@ -77,19 +77,19 @@ PY
     failed_with 3 'results, but no run.json'
 }
 
-@test "killed anywhere and started again, a run with two jobs ends with the same bytes" {
-    two=("${generic[@]}" --limit 24 --max-tokens 60 --method llm --method costeer --jobs 2)
-    costeer "${two[@]}" --out "$dir" >/dev/null
+@test "killed anywhere and started again, a run with three jobs ends with the same bytes" {
+    three=("${generic[@]}" --limit 24 --max-tokens 60 --method llm --method costeer --jobs 3)
+    costeer "${three[@]}" --out "$dir" >/dev/null
     broken=$BATS_TEST_TMPDIR/broken
-    for n in 3 20; do
-        "$COSTEER" "${two[@]}" --out "$broken" >/dev/null 2>&1 3>&- &
+    for n in 3 26; do
+        "$COSTEER" "${three[@]}" --out "$broken" >/dev/null 2>&1 3>&- &
         wait_for_lines $! "$broken/results.jsonl" "$n"
         kill -9 $!
         wait $! || true
         printf '{"row": "cut' >>"$broken/results.jsonl"
     done
     [ "$(wc -l <"$broken/results.jsonl")" -lt 48 ]
-    run --separate-stderr costeer "${two[@]}" --out "$broken"
+    run --separate-stderr costeer "${three[@]}" --out "$broken"
     [ "$status" -eq 0 ] && [[ $stderr == *"going on behind"* ]]
     cmp "$dir/results.jsonl" "$broken/results.jsonl"
     cmp "$dir/run.json" "$broken/run.json"

@@ -1,8 +1,7 @@
 /*
- * No allocation per token in our code: malloc, calloc and realloc are counted between two positions of a real answer, except
- * while llama.cpp decodes. Linked with -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=aligned_alloc,--wrap=posix_memalign,
- * --wrap=llama_decode.
+ * No allocation per token in our code: counted between two positions of a real answer (support/count_allocations.h).
  */
+#include "support/count_allocations.h"
 #include "support/models.h"
 
 #include <setjmp.h>
@@ -12,62 +11,15 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
-#include <llama.h>
 
 #define FIRST_COUNTED 10
 #define LAST_COUNTED  60
-
-static atomic_bool is_counting;
-static atomic_int n_allocations;
-static _Thread_local bool is_decoding;
-
-static void count_one(void)
-{
-    if (atomic_load(&is_counting) && !is_decoding) {
-        atomic_fetch_add(&n_allocations, 1);
-    }
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *old, size_t size);
-int32_t __real_llama_decode(struct llama_context *context, struct llama_batch batch);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch);
-
-void *__wrap_malloc(size_t size)
-{
-    count_one();
-    return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    count_one();
-    return __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    count_one();
-    return __real_realloc(old, size);
-}
-
-int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch)
-{
-    is_decoding = true;
-    const int32_t result = __real_llama_decode(context, batch);
-    is_decoding = false;
-    return result;
-}
 
 static bool start_and_stop(const costeer_position *position, void *user)
 {
     (void)user;
     if (position->position == FIRST_COUNTED || position->position == LAST_COUNTED) {
-        atomic_store(&is_counting, position->position == FIRST_COUNTED);
+        count_allocations(position->position == FIRST_COUNTED);
     }
     return true;
 }
@@ -100,7 +52,7 @@ static int32_t wants_drafts(const costeer_cloud *cloud, int32_t position, int32_
     return n_wanted;
 }
 
-static int32_t count_allocations(costeer_session_params params)
+static int32_t count_in_answer(costeer_session_params params)
 {
     costeer_error err = {0};
     costeer_model *llm_model = load_model(LLM_PATH);
@@ -125,7 +77,7 @@ static int32_t count_allocations(costeer_session_params params)
     costeer_session *session = NULL;
     costeer_report report;
     assert_ok(costeer_session_create(llm, costeer_slm_delta_source(slm), &vocab, &params, &session, &err), &err);
-    atomic_store(&n_allocations, 0);
+    (void)take_allocations();
     assert_ok(costeer_session_run(session, amateur.ids, amateur.n, &report, &err), &err);
     assert_int_equal(report.n_tokens, LAST_COUNTED + 2);
     costeer_session_free(session);
@@ -135,24 +87,24 @@ static int32_t count_allocations(costeer_session_params params)
     costeer_tokens_dispose(&expert);
     costeer_model_free(llm_model);
     costeer_model_free(slm_model);
-    return atomic_load(&n_allocations);
+    return take_allocations();
 }
 
 static void test_allocations__the_counter_works(void **state)
 {
     (void)state;
-    atomic_store(&n_allocations, 0);
-    atomic_store(&is_counting, true);
+    (void)take_allocations();
+    count_allocations(true);
     void *volatile block = malloc(16);
-    atomic_store(&is_counting, false);
+    count_allocations(false);
     free(block);
-    assert_int_equal(atomic_load(&n_allocations), 1);
+    assert_int_equal(take_allocations(), 1);
 }
 
 static void test_allocations__none_per_token_when_greedy(void **state)
 {
     (void)state;
-    assert_int_equal(count_allocations(COSTEER_SESSION_DEFAULTS), 0);
+    assert_int_equal(count_in_answer(COSTEER_SESSION_DEFAULTS), 0);
 }
 
 static void test_allocations__none_per_token_when_sparse_and_deepened(void **state)
@@ -160,7 +112,7 @@ static void test_allocations__none_per_token_when_sparse_and_deepened(void **sta
     (void)state;
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     params.base_top_k = 4;
-    assert_int_equal(count_allocations(params), 0);
+    assert_int_equal(count_in_answer(params), 0);
 }
 
 static void test_allocations__none_per_token_when_sampled_with_everything_on(void **state)
@@ -178,7 +130,7 @@ static void test_allocations__none_per_token_when_sampled_with_everything_on(voi
     params.details = true;
     params.stop = stops;
     params.n_stop = 1;
-    assert_int_equal(count_allocations(params), 0);
+    assert_int_equal(count_in_answer(params), 0);
 }
 
 static void test_allocations__none_per_token_with_drafts_of_either_kind(void **state)
@@ -186,10 +138,10 @@ static void test_allocations__none_per_token_with_drafts_of_either_kind(void **s
     (void)state;
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     n_wanted = 4;
-    assert_int_equal(count_allocations(params), 0);
+    assert_int_equal(count_in_answer(params), 0);
     params.private_drafts = true;
     params.draft_confidence = 0.3;
-    assert_int_equal(count_allocations(params), 0);
+    assert_int_equal(count_in_answer(params), 0);
     n_wanted = 0;
 }
 
@@ -200,9 +152,9 @@ static void test_allocations__none_per_token_with_gates(void **state)
     for (int kind = COSTEER_GATE_ADA; kind <= COSTEER_GATE_TOKEN; kind++) {
         params.gate.kind = (costeer_gate_kind)kind;
         n_wanted = 0;
-        assert_int_equal(count_allocations(params), 0);
+        assert_int_equal(count_in_answer(params), 0);
         n_wanted = 4;
-        assert_int_equal(count_allocations(params), 0);
+        assert_int_equal(count_in_answer(params), 0);
     }
     n_wanted = 0;
 }

@@ -1,5 +1,5 @@
 /* The main job on the built-in pair: the loop's answers are those of the published T-step update, run literally. */
-#include "support/models.h"
+#include "support/pair_support.h"
 #include "unit/ftrl_oracle.h"
 
 #include <setjmp.h>
@@ -13,10 +13,7 @@
 
 #define MAX_TOKENS 48
 
-static const struct {
-    const char *context;
-    const char *query;
-} cases[] = {
+static const pair_case cases[] = {
     {"My name is Soraya. I live in Lisbon. My favourite food is lasagna.", "Write a short bio."},
     {"name: Tamiko\njob: gardener\ncity: Ravenbrook", "Write an invitation to my birthday."},
     {"My dog is called Rex and my sister is called Ilka.", "Write a diary entry."},
@@ -24,50 +21,25 @@ static const struct {
 };
 #define N_CASES (sizeof cases / sizeof cases[0])
 
-typedef struct pair {
-    costeer_model *llm_model, *slm_model;
-    costeer_cloud *llm;
-    costeer_slm *slm;
-    costeer_tokens amateur, expert;
-} pair;
-
-static pair it;
+static pair_support it;
 
 static int load_pair(void **state)
 {
     (void)state;
-    costeer_error err = {0};
-    it.llm_model = load_model(LLM_PATH);
-    it.slm_model = load_model(SLM_PATH);
-    const costeer_local_params local_params = {.n_ctx = 512, .n_threads = 1};
-    assert_ok(costeer_cloud_create_local(it.llm_model, &local_params, &it.llm, &err), &err);
-    const costeer_slm_params params = {.n_contexts = 1, .n_ctx = 512, .n_threads = 1};
-    assert_ok(costeer_slm_create(it.slm_model, &params, &it.slm, &err), &err);
+    pair_load(&it);
     return 0;
 }
 
 static int free_pair(void **state)
 {
     (void)state;
-    costeer_tokens_dispose(&it.amateur);
-    costeer_tokens_dispose(&it.expert);
-    costeer_slm_free(it.slm);
-    costeer_cloud_free(it.llm);
-    costeer_model_free(it.slm_model);
-    costeer_model_free(it.llm_model);
+    pair_dispose(&it);
     return 0;
 }
 
-/* Forget what both models hold, so that every answer computes its prompt in the same pieces. */
 static void set_case(size_t i)
 {
-    costeer_error err = {0};
-    free_pair(NULL);
-    it = (pair){0};
-    (void)load_pair(NULL);
-    it.amateur = build_prompt(it.slm_model, NULL, cases[i].query);
-    it.expert = build_prompt(it.slm_model, cases[i].context, cases[i].query);
-    assert_ok(costeer_slm_set_prompts(it.slm, &it.amateur, &it.expert, MAX_TOKENS, &err), &err);
+    pair_set_case(&it, &cases[i], MAX_TOKENS);
 }
 
 typedef struct answer {

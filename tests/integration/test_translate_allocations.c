@@ -1,9 +1,9 @@
 /*
  * No allocation per token in our code when the SLM follows another vocabulary: malloc, calloc and realloc are counted in steps
- * and reads, except while llama.cpp decodes or splits text into tokens, where it allocates itself. Linked with
- * -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=llama_decode,--wrap=llama_tokenize.
+ * and reads, except while llama.cpp decodes or splits text into tokens, where it allocates itself. See support/count_allocations.h.
  */
 #include "core/vocab_internal.h"
+#include "support/count_allocations.h"
 #include "support/models.h"
 
 #include <setjmp.h>
@@ -14,68 +14,10 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <llama.h>
 
 #define OTHER_PATH COSTEER_TEST_MODELS_DIR "/costeer-slm-other.gguf"
 
-static volatile bool is_counting; /* or the compiler takes malloc for something that leaves it alone */
-static volatile bool is_in_llama;
-static volatile int n_allocations;
-
-static void count_one(void)
-{
-    n_allocations += is_counting && !is_in_llama;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *old, size_t size);
-int32_t __real_llama_decode(struct llama_context *context, struct llama_batch batch);
-int32_t __real_llama_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_text, llama_token *tokens,
-                              int32_t n_max, bool add_special, bool parse_special);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch);
-int32_t __wrap_llama_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_text, llama_token *tokens,
-                              int32_t n_max, bool add_special, bool parse_special);
-
-void *__wrap_malloc(size_t size)
-{
-    count_one();
-    return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    count_one();
-    return __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-    count_one();
-    return __real_realloc(old, size);
-}
-
-int32_t __wrap_llama_decode(struct llama_context *context, struct llama_batch batch)
-{
-    is_in_llama = true;
-    const int32_t result = __real_llama_decode(context, batch);
-    is_in_llama = false;
-    return result;
-}
-
-int32_t __wrap_llama_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_text, llama_token *tokens,
-                              int32_t n_max, bool add_special, bool parse_special)
-{
-    is_in_llama = true;
-    const int32_t result = __real_llama_tokenize(vocab, text, n_text, tokens, n_max, add_special, parse_special);
-    is_in_llama = false;
-    return result;
-}
-
-static int count_allocations(costeer_vocab_mode mode)
+static int count_in_steps(costeer_vocab_mode mode)
 {
     costeer_error err = {0};
     costeer_model *llm = load_model(LLM_PATH);
@@ -94,15 +36,15 @@ static int count_allocations(costeer_vocab_mode mode)
     assert_ok(costeer_slm_set_prompts(slm, &amateur, &expert, 128, &err), &err);
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     assert_ok(source->ops->begin(source, &err), &err);
-    n_allocations = 0;
+    (void)take_allocations();
     costeer_err code = COSTEER_OK;
     for (size_t i = 0; i < answer.n && code == COSTEER_OK; i++) {
         costeer_delta delta = {.weight = 1.0};
-        is_counting = i > 2;
+        count_allocations(i > 2);
         code = source->ops->step(source, &answer.ids[i], 1, &err);
         source->ops->read(source, &delta, 1);
         (void)source->ops->alone(source);
-        is_counting = false;
+        count_allocations(false);
     }
     assert_ok(code, &err);
     costeer_tokens_dispose(&answer);
@@ -112,26 +54,26 @@ static int count_allocations(costeer_vocab_mode mode)
     costeer_vocab_map_free(map);
     costeer_model_free(slm_model);
     costeer_model_free(llm);
-    return n_allocations;
+    return take_allocations();
 }
 
 static void test_translate_allocations__the_counter_works(void **state)
 {
     (void)state;
-    n_allocations = 0;
-    is_counting = true;
+    (void)take_allocations();
+    count_allocations(true);
     void *volatile block = malloc(16);
-    is_counting = false;
+    count_allocations(false);
     free(block);
-    assert_int_equal(n_allocations, 1);
+    assert_int_equal(take_allocations(), 1);
 }
 
 static void test_translate_allocations__none_per_token(void **state)
 {
     (void)state;
-    assert_int_equal(count_allocations(COSTEER_VOCAB_MAP), 0);
-    assert_int_equal(count_allocations(COSTEER_VOCAB_MAP_INTERSECT), 0);
-    assert_int_equal(count_allocations(COSTEER_VOCAB_BYTE), 0);
+    assert_int_equal(count_in_steps(COSTEER_VOCAB_MAP), 0);
+    assert_int_equal(count_in_steps(COSTEER_VOCAB_MAP_INTERSECT), 0);
+    assert_int_equal(count_in_steps(COSTEER_VOCAB_BYTE), 0);
 }
 
 int main(void)

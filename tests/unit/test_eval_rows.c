@@ -311,7 +311,7 @@ static void test_tasks__published_ones_have_the_published_defaults(void **state)
         const bool is_generic = tasks[i].shape == COSTEER_EVAL_FIELDS;
         assert_int_equal(tasks[i].max_tokens, is_generic ? 256 : 1024);
         assert_int_equal(tasks[i].system == NULL, is_generic);
-        assert_true(is_generic || strcmp(tasks[i].system, "You are a helpful assistant.") == 0);
+        assert_string_equal(tasks[i].system != NULL ? tasks[i].system : "", is_generic ? "" : "You are a helpful assistant.");
     }
     assert_null(costeer_eval_task_find("longlamp"));
 }
