@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Seeds of fuzz_gguf and fuzz_policy, small enough that a mutation often hits something that matters.
+"""Seeds of the fuzz targets, small enough that a mutation often hits something that matters.
 
-    fuzz/make_seeds.py    write fuzz/corpus/gguf and fuzz/corpus/policy
+    fuzz/make_seeds.py    write fuzz/corpus/{adapter,gguf,policy,report,rows,vocab} and the model of fuzz_adapter
 
 The seeds of fuzz_wire are made from the golden vectors: tests/golden/make_wire.py.
 """
 import json
+import math
 import pathlib
 import struct
 
@@ -37,9 +38,9 @@ def pair(key, kind, data, of=None):
 def gguf(pairs, tensors):
     out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(pairs)) + b"".join(pairs)
     offset = 0
-    for name, n in tensors:
-        out += string(name) + struct.pack("<IQIQ", 1, n, 0, offset)
-        offset += (4 * n + 31) // 32 * 32
+    for name, *shape in tensors:
+        out += string(name) + struct.pack("<I", len(shape)) + b"".join(struct.pack("<Q", n) for n in shape) + struct.pack("<IQ", 0, offset)
+        offset += (4 * math.prod(shape) + 31) // 32 * 32
     return out + bytes(-len(out) % 32) + bytes(offset)
 
 
@@ -60,6 +61,33 @@ def model(architecture, **more):
     ]
     pairs += [pair(architecture + "." + key.replace("__", "."), *data) for key, data in more.items()]
     return gguf(pairs, [("token_embd.weight", 40), ("output_norm.weight", 8)])
+
+
+# ---- LoRA adapters -----------------------------------------------------------------------------------------------------
+
+ATTENTION = "blk.0.attn_q.weight"
+ADAPTER_MODEL = gguf(
+    [pair("general.architecture", STRING, "llama")],
+    [("token_embd.weight", 8, 5), ("output.weight", 8, 5), (ATTENTION, 8, 8), ("output_norm.weight", 8)],
+)
+
+
+def adapter(tensors, **more):
+    keys = {"general.type": (STRING, "adapter"), "general.architecture": (STRING, "llama"), "adapter.type": (STRING, "lora"),
+            "adapter.lora.alpha": (F32, 2.0)}  # fmt: skip
+    return gguf([pair(key, *data) for key, data in (keys | {k.replace("__", "."): v for k, v in more.items()}).items()], tensors)
+
+
+SMALL_PAIR = [(ATTENTION + ".lora_a", 8, 2), (ATTENTION + ".lora_b", 2, 8)]
+ADAPTERS = {
+    "lora": adapter(SMALL_PAIR),
+    "embedding": adapter([("token_embd.weight.lora_a", 2, 5), ("token_embd.weight.lora_b", 2, 8)]),
+    "no-second": adapter(SMALL_PAIR[:1]),
+    "norm": adapter([*SMALL_PAIR, ("output_norm.weight", 8)]),
+    "other-kind": adapter(SMALL_PAIR, adapter__type=(STRING, "control_vector")),
+    "activated": adapter(SMALL_PAIR, adapter__alora__invocation_tokens=(ARRAY, [1, 2], U32)),
+    "model": ADAPTER_MODEL,
+}
 
 
 # ---- cases of `costeer policy` -----------------------------------------------------------------------------------------
@@ -83,6 +111,70 @@ POLICIES = {
 }
 
 
+# ---- rows of an evaluation; every text begins with what fuzz_rows looks for in messages --------------------------------
+
+RECORD = {"title": "Zq7 t", "abstract": "Zq7 a", "description": "Zq7 d", "reviewText": "Zq7 r", "summary": "Zq7 s", "content": "Zq7 c"}
+ROWS = {
+    "paired": {"id": 1, "input": "Zq7 mail", "personalized_input": "Zq7 I am Ann. Zq7 mail", "output": "Zq7 Hi"},
+    "paired-elsewhere": {"tid": "t", "input": "Zq7 mail", "personalized_input": "Zq7 I am Ann."},
+    "records": {"index": 1.5, "input": "Zq7 go", "top_5": [RECORD] * 6, "output": "Zq7 out"},
+    "preference": {"question": "Zq7 why?"},
+    "fields": {"id": "x", "query": "Zq7 q", "context": "Zq7 c {query}", "output": None, "facts": ["Zq7 f", "\u00e9\U0001f600"]},
+    "named-fields": {"index": 3, "input": "Zq7 q", "output": "Zq7 c", "context": "Zq7 r", "top_5": ["Zq7 f"]},
+    "wrong-types": {"id": [], "input": {}, "top_5": [{"title": 1}], "facts": "Zq7"},
+    "empty": {},
+}
+
+
+# ---- the files of a run ------------------------------------------------------------------------------------------------
+
+HOSTILE = "<script>alert('1')</script>\"x\"&amp; `|*_ \u202e\u0001 \r\n</p></style>"
+
+
+def item(label, **more):
+    return {"label": label, "method": label.split()[0], "parameter": None, "value": None, "strength": 0, "shows_context": False} | more
+
+
+def result(row, label, **more):
+    metrics = {"rouge1": 0.5, "rougeL": None, "bleu": 12.5, "distinct1": 1, "context_recall": 0.25, "fact_recall": 1}
+    line = {"row": row, "label": label, "answer": HOSTILE, "n_tokens": 5, "n_steered": 2, "exposure": 1.5, "truncated": True,
+            "judge": {"logprob": -9.5, "n_tokens": 5}, "metrics": metrics}  # fmt: skip
+    return line | more
+
+
+def run(items, results, bad=(), **more):
+    head = {"costeer": "1", "task": HOSTILE, "preference": HOSTILE, "data": {"name": HOSTILE, "sha256": "0"}, "items": items, "seed": 1,
+            "models": {"llm": {"name": HOSTILE, "vocab_sha256": "0"}, "slm": None, "judge": {"name": "j"}}, "cloud": "local", "jobs": 2,
+            "gate": {"kind": HOSTILE, "threshold": 0.1, "patience": 3}, "vocab": HOSTILE, "limit": None, "ctx_size": 0, "max_tokens": 9}  # fmt: skip
+    lines = ["".join(json.dumps(line) + "\n" for line in part) for part in (results, bad)]
+    return "\x1e".join([json.dumps(head | more), *lines])
+
+
+SWEEP = [item(f"costeer strength={v} {HOSTILE}", parameter="strength", value=v, strength=v) for v in (0, 0.5, 1)]
+TWO = [item("llm"), item(HOSTILE, shows_context=True)]
+RUNS = {
+    "two": run(TWO, [result(row, i["label"]) for row in ("a", HOSTILE) for i in TWO], [{"line": 3, "row": HOSTILE, "reason": HOSTILE}]),
+    "sweep": run(SWEEP, [result(row, i["label"], n_tokens=n) for n, row in enumerate("abc") for i in SWEEP]),
+    "nothing-measured": run(TWO[:1], [result("a", "llm", metrics={}, judge=None, exposure=None)], [{"line": 1, "row": None, "reason": "r"}]),
+    "cut": run(TWO[:1], [result(row, "llm") for row in "ab"])[:-3],
+    "other-types": run(TWO[:1], [result("a", "llm")], data=[], models="m", gate=7, task=None, jobs="x", limit={}, vocab=True),
+    "empty": "{}\x1e\x1e",
+}
+
+
+# ---- changes to a file of vocabulary tables: see fuzz_vocab.c ----------------------------------------------------------
+
+VOCAB = {
+    "none": b"\0",
+    "header": bytes([0, 0, 8, 0, 2, 1, 1, 7, 0, 3]),
+    "sizes": bytes([2, 1, 6, 0, 4, 1, 7, 0, 6]),
+    "tables": bytes([1, 1, 30, 0, 4, 2, 40, 0, 3, 1, 70, 0, 7]),
+    "tree": bytes([2, 1, 90, 0, 8, 2, 110, 0, 255, 2, 120, 0, 1]),
+    "shorter": bytes([1, 3, 144, 0, 0]),
+    "longer": bytes([2, 4, 0, 0, 0]),
+}
+
+
 def main():
     files = {
         "gguf/llama": model("llama"),
@@ -93,6 +185,10 @@ def main():
         "gguf/only-the-magic": b"GGUF",
     }
     files |= {f"policy/{name}": json.dumps(data).encode() for name, data in POLICIES.items()}
+    files |= {f"adapter/{name}": data for name, data in ADAPTERS.items()} | {"../adapter_model.gguf": ADAPTER_MODEL}
+    files |= {f"rows/{name}": json.dumps(data).encode() for name, data in ROWS.items()} | {"rows/no-json": b'{"id": "Zq7'}
+    files |= {f"report/{name}": text.encode() for name, text in RUNS.items()}
+    files |= {f"vocab/{name}": data for name, data in VOCAB.items()}
     for name, data in files.items():
         path = CORPUS / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ typedef struct costeer_delta_source_ops {
                          int32_t *n, costeer_error *err);
     /**
      * Logits [n_vocab] of what would be said without a context, to go on from when the cloud has failed; −inf for what cannot be
-     * said. Valid as long as what read gave. NULL: deltas[0].amateur is that.
+     * said. Valid as long as what read gave, which it may fill anew to go with it. NULL: deltas[0].amateur is that.
      */
     const float *(*alone)(costeer_delta_source *self);
     /** Before begin: the weights of the answer's deltas, [n_deltas] strength times the context's own. What has weight 0 must have

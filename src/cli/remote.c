@@ -134,7 +134,7 @@ static void add_advice(const cs_settings *settings, costeer_error *err)
     size_t used = strlen(err->message);
     const char *advice =
         settings->llm == NULL
-            ? "; --llm names a GGUF with the vocabulary of the node's model, --vocab how the two are used together"
+            ? "; give --llm a GGUF with the vocabulary of the node's model; --vocab says how the two are used together"
             : "; --llm is to have the vocabulary of the node's model";
     snprintf(err->message + used, sizeof err->message - used, "%s", advice);
 }

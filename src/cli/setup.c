@@ -91,7 +91,9 @@ static int check_two_vocabularies(const cs_setup *setup)
                        cs_settings_drafts_privately(s) ? "--draft private" : "--cloud-mode drafted");
     }
     if (cs_choices_any(&setup->choices, uses_tuned)) {
-        return cs_fail(CS_EXIT_USAGE, "--method proxy-tuning: needs one vocabulary, and those of LLM and SLM differ");
+        return cs_fail(
+            CS_EXIT_USAGE,
+            "--method proxy-tuning: needs one vocabulary, and those of LLM and SLM differ; give an --slm of the LLM's");
     }
     return CS_EXIT_OK;
 }

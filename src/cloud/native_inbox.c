@@ -205,7 +205,7 @@ static costeer_err check_vocab(const cs_inbox *inbox, const costeer_frame_hello 
     const uint8_t *ours = inbox->vocab_sha256;
     return cs_error_set(err, COSTEER_EPAIR, "cloud",
                         "the node's LLM and the SLM have different vocabularies: %d tokens (hash %02x%02x%02x%02x) and %d "
-                        "(%02x%02x%02x%02x); they must be of one family",
+                        "(%02x%02x%02x%02x)",
                         hello->n_vocab, node[0], node[1], node[2], node[3], inbox->n_vocab, ours[0], ours[1], ours[2], ours[3]);
 }
 

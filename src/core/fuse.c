@@ -115,6 +115,14 @@ static costeer_err broken(costeer_error *err, const char *what, double value, si
                         value);
 }
 
+/* Finite numbers whose weighted sum is not: the weight may be to blame. */
+static costeer_err overflowed(costeer_error *err, const char *what, double value, size_t token)
+{
+    return cs_error_set(err, COSTEER_ENUMERIC, "fuse",
+                        "%s of token %zu is %g; give a smaller strength or weight, or a model whose output is finite", what,
+                        token, value);
+}
+
 /* Score one token that may hold anything. NaN and +inf are errors wherever they stand, also where the token is excluded anyway:
  * a model that produces them cannot be trusted in its other numbers either. */
 static costeer_err score_checked(float base, const struct cs_fuse_terms *terms, size_t token, double *out, costeer_error *err)
@@ -138,12 +146,12 @@ static costeer_err score_checked(float base, const struct cs_fuse_terms *terms, 
         const double delta = (double)expert - (double)amateur;
         const double weighted = terms->term[j].weight * delta;
         if (weighted == INFINITY) {
-            return broken(err, "the weighted delta", weighted, token);
+            return overflowed(err, "the weighted delta", weighted, token);
         }
         score += weighted;
     }
     if (score == INFINITY) {
-        return broken(err, "the score", score, token);
+        return overflowed(err, "the score", score, token);
     }
     *out = score;
     return COSTEER_OK;

@@ -44,7 +44,8 @@ costeer_err cs_translate_step(cs_translate *translate, const int32_t *tokens, si
  * step. */
 void cs_translate_read(cs_translate *translate, costeer_delta *deltas, size_t n_deltas);
 
-/** Logits [n_llm] of what the amateur would say alone, for the tokens that both have; −inf for the others. */
+/** Log-weights [n_llm] of what the amateur would say alone. map: for the tokens that both have, −inf for the others. byte: for
+ * all that are text; what read gave is made anew to go with it. */
 const float *cs_translate_alone(cs_translate *translate);
 
 #endif

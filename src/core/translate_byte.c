@@ -55,7 +55,6 @@ struct cs_translate_byte {
     int32_t at_end; /* the place behind all of the text's tokens */
     float *scratch; /* [n_slm] a row without what is counted elsewhere */
     float *out;     /* [n_sequences][n_llm] */
-    float *alone;   /* [n_llm] */
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
@@ -72,9 +71,8 @@ costeer_err cs_translate_byte_create(const cs_translate_params *params, cs_trans
         byte->n_sequences = params->n_sequences;
         byte->scratch = malloc((size_t)byte->n_slm * sizeof *byte->scratch);
         byte->out = malloc((size_t)byte->n_sequences * (size_t)byte->n_llm * sizeof *byte->out);
-        byte->alone = malloc((size_t)byte->n_llm * sizeof *byte->alone);
     }
-    if (byte == NULL || byte->scratch == NULL || byte->out == NULL || byte->alone == NULL) {
+    if (byte == NULL || byte->scratch == NULL || byte->out == NULL) {
         cs_translate_byte_free(byte);
         return cs_error_set(err, COSTEER_ENOMEM, "slm", "no memory for its state");
     }
@@ -98,7 +96,6 @@ void cs_translate_byte_free(cs_translate_byte *byte)
         cs_vocab_mass_free(byte->mass);
         free(byte->scratch);
         free(byte->out);
-        free(byte->alone);
         free(byte);
     }
 }
@@ -441,8 +438,10 @@ static void add_place(cs_translate_byte *byte, int32_t place, int32_t s, double 
     }
 }
 
+typedef void finish_fn(cs_vocab_mass *mass, float *out);
+
 /* The distribution of one sequence. Returns the log of the probability of what is behind the text's last whole character. */
-static double distribute(cs_translate_byte *byte, int32_t s)
+static double distribute(cs_translate_byte *byte, int32_t s, finish_fn *finish)
 {
     double weights[CS_TREE_NODES];
     double largest = -HUGE_VAL;
@@ -459,7 +458,7 @@ static double distribute(cs_translate_byte *byte, int32_t s)
             add_place(byte, i, s, weights[i]);
         }
     }
-    cs_vocab_mass_finish(byte->mass, out);
+    finish(byte->mass, out);
     const double total = cs_vocab_mass_total(byte->mass);
     for (int32_t i = 0; i < byte->n_llm; i++) {
         out[i] = total == -HUGE_VAL ? 0.0F : out[i] - (float)total; /* no way covers the text: nothing is known */
@@ -479,10 +478,9 @@ static costeer_err distribute_all(cs_translate_byte *byte, costeer_error *err)
     const costeer_err code = look_ahead(byte, err);
     double likeliest = -HUGE_VAL;
     for (int32_t s = 0; s < byte->n_sequences && code == COSTEER_OK; s++) {
-        const double of_pending = distribute(byte, s);
+        const double of_pending = distribute(byte, s, cs_vocab_mass_finish);
         likeliest = s > 0 && !byte->is_mute[s] && of_pending > likeliest ? of_pending : likeliest;
     }
-    memcpy(byte->alone, byte->out, (size_t)byte->n_llm * sizeof *byte->alone);
     if (code == COSTEER_OK && is_in_character(byte) && likeliest < log(CHARACTER_MIN)) {
         memset(byte->out, 0, (size_t)byte->n_sequences * (size_t)byte->n_llm * sizeof *byte->out);
     }
@@ -541,17 +539,12 @@ const float *cs_translate_byte_row(const cs_translate_byte *byte, int32_t sequen
     return byte->out + (size_t)sequence * (size_t)byte->n_llm;
 }
 
-/* Only the end of the text is looked at: a token that another begins with would be counted with it otherwise. In the middle of a
- * character there is no such row, and the masses of what completes it serve. */
+/* Prefix masses are no distribution over tokens: without a base that is one, the shortest token would always win. So all rows are
+ * made anew as one, also those that were read: their difference is then again what the contexts do. */
 const float *cs_translate_byte_alone(cs_translate_byte *byte)
 {
-    if (is_in_character(byte)) {
-        return byte->alone;
+    for (int32_t s = 0; s < byte->n_sequences; s++) {
+        distribute(byte, s, cs_vocab_mass_finish_longest);
     }
-    const float *logits = cs_tree_row(byte->tree, byte->at_end, 0);
-    const int32_t *exact = cs_vocab_map_exact(byte->map);
-    for (int32_t i = 0; i < byte->n_llm; i++) {
-        byte->alone[i] = exact[i] < 0 ? -INFINITY : logits[exact[i]];
-    }
-    return byte->alone;
+    return cs_translate_byte_row(byte, 0);
 }

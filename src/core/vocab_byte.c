@@ -24,6 +24,7 @@ struct cs_vocab_mass {
     double reference;  /* weights are kept relative to the first one, so that only their ratios need to fit a double */
     double total;      /* of everything that was added */
     double end;        /* of the SLM's end tokens */
+    bool *is_llm;      /* [n_strings] one of the LLM's tokens has the string */
     bool has_row;      /* own is filled */
     bool has_crossing; /* below and above are */
 };
@@ -40,10 +41,17 @@ costeer_err cs_vocab_mass_create(const costeer_vocab_map *map, cs_vocab_mass **o
         mass->own = malloc(n * sizeof *mass->own);
         mass->below = malloc(n * sizeof *mass->below);
         mass->above = malloc(n * sizeof *mass->above);
+        mass->is_llm = calloc(n, sizeof *mass->is_llm);
     }
-    if (mass == NULL || mass->row == NULL || mass->own == NULL || mass->below == NULL || mass->above == NULL) {
+    if (mass == NULL || mass->row == NULL || mass->own == NULL || mass->below == NULL || mass->above == NULL ||
+        mass->is_llm == NULL) {
         cs_vocab_mass_free(mass);
         return cs_error_set(err, COSTEER_ENOMEM, "vocab", "no memory for the masses of %d strings", map->sizes.n_strings);
+    }
+    for (int32_t i = 0; i < map->sizes.n_llm; i++) {
+        if (map->place[i] >= 0) {
+            mass->is_llm[map->place[i]] = true;
+        }
     }
     cs_vocab_mass_begin(mass);
     *out = mass;
@@ -57,6 +65,7 @@ void cs_vocab_mass_free(cs_vocab_mass *mass)
         free(mass->own);
         free(mass->below);
         free(mass->above);
+        free(mass->is_llm);
         free(mass);
     }
 }
@@ -322,6 +331,23 @@ void cs_vocab_mass_add_behind(cs_vocab_mass *mass, const float *logits, double l
 
 /* ---- the result -------------------------------------------------------------------------------------------------- */
 
+/* What no string of the array leads to is this unlikely against the total: never chosen, yet finite, so that an expert may find
+ * likely what an amateur does not. */
+#define LEAST (-60.0)
+
+/* Make all arrays valid, whatever was added. */
+static void fill_up(cs_vocab_mass *mass)
+{
+    const size_t n = (size_t)mass->strings.n;
+    if (!mass->has_row) {
+        clear(mass->own, n);
+    }
+    if (!mass->has_crossing) {
+        clear(mass->below, n);
+        clear(mass->above, n);
+    }
+}
+
 /* Leave in `below` the mass of each string: its own, of all that begins with it, and of its prefixes. */
 static void sum_up(cs_vocab_mass *mass)
 {
@@ -330,10 +356,6 @@ static void sum_up(cs_vocab_mass *mass)
     double *own = mass->own;
     double *below = mass->below;
     double *above = mass->above;
-    if (!mass->has_crossing) {
-        clear(below, (size_t)n);
-        clear(above, (size_t)n);
-    }
     for (int32_t i = n - 1; i >= 0; i--) {
         below[i] += own[i];
         if (parent[i] >= 0) {
@@ -353,25 +375,47 @@ double cs_vocab_mass_total(const cs_vocab_mass *mass)
     return mass->reference + log(mass->total);
 }
 
-void cs_vocab_mass_finish(cs_vocab_mass *mass, float *out)
+/* The log of what `below` has of each LLM token; `none` for tokens without bytes. */
+static void write_logs(const cs_vocab_mass *mass, double none, float *out)
 {
     const costeer_vocab_map *map = mass->map;
     const size_t n = (size_t)map->sizes.n_llm;
-    if (!mass->has_row) {
-        clear(mass->own, (size_t)mass->strings.n);
-    }
-    sum_up(mass);
     /* In float, as multiples of 2^-100 of the total: they reach down to 2^-226 of it, far below what exp() gives. */
     const double unit = mass->total > 0 ? 0x1p100 / mass->total : 1.0;
     const double *below = mass->below;
     const float end = (float)(mass->end * unit);
-    const float none = (float)(mass->total * unit);
+    const float of_none = (float)(none * unit);
     for (size_t i = 0; i < n; i++) {
         const int32_t place = map->place[i];
-        out[i] = place >= 0 ? (float)(below[place] * unit) : (place == CS_PLACE_END ? end : none);
+        out[i] = place >= 0 ? (float)(below[place] * unit) : (place == CS_PLACE_END ? end : of_none);
     }
     const float total = (float)cs_vocab_mass_total(mass);
     for (size_t i = 0; i < n; i++) {
         out[i] = cs_float_log(out[i], -100) + total;
+    }
+}
+
+void cs_vocab_mass_finish(cs_vocab_mass *mass, float *out)
+{
+    fill_up(mass);
+    sum_up(mass);
+    write_logs(mass, mass->total, out);
+}
+
+/* Mass goes up from a string to the one that it begins with only as long as no LLM token has stopped it. */
+void cs_vocab_mass_finish_longest(cs_vocab_mass *mass, float *out)
+{
+    const int32_t *parent = mass->strings.parent;
+    fill_up(mass);
+    for (int32_t i = mass->strings.n - 1; i >= 0; i--) {
+        mass->below[i] += mass->own[i];
+        if (parent[i] >= 0 && !mass->is_llm[i]) {
+            mass->below[parent[i]] += mass->below[i];
+        }
+    }
+    write_logs(mass, 0.0, out);
+    const float least = (float)(cs_vocab_mass_total(mass) + LEAST);
+    for (int32_t i = 0; i < mass->map->sizes.n_llm; i++) {
+        out[i] = mass->map->place[i] != CS_PLACE_NONE && out[i] < least ? least : out[i];
     }
 }

@@ -97,6 +97,14 @@ void cs_vocab_mass_add_behind(cs_vocab_mass *mass, const float *logits, double l
 void cs_vocab_mass_finish(cs_vocab_mass *mass, float *out);
 
 /**
+ * Write a distribution instead: each LLM token gets the mass of what begins with it and with no longer LLM token, so that
+ * writing the likeliest says what the SLM would say. −inf for tokens without bytes; exp(−60) of the total for what got none.
+ *
+ * @param[out] out  [n_llm]
+ */
+void cs_vocab_mass_finish_longest(cs_vocab_mass *mass, float *out);
+
+/**
  * The log of all mass that was added since cs_vocab_mass_begin(). (Asked for by translate.c, which takes it off: a token that the
  * SLM cannot form has a delta of 0, and that must be neutral.)
  */

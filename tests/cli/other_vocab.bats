@@ -41,10 +41,11 @@ generate() { costeer generate --slm "$other" --context "$notes" --max-tokens 100
     failed_with 2 '--vocab: "base64" is not one of'
 }
 
-@test "strength 0 is the LLM alone, through every mode but the published one, which writes only what both have" {
+@test "strength 0 is the LLM alone, through every mode; so are the positions that a gate leaves alone" {
     costeer generate --max-tokens 100 "$query" >"$out"
-    for mode in map byte; do
+    for mode in map map-intersect byte; do
         generate --vocab "$mode" --strength 0 | diff "$out" -
+        generate --vocab "$mode" --gate token --gate-threshold 1 | diff "$out" -
     done
 }
 
@@ -63,9 +64,8 @@ generate() { costeer generate --slm "$other" --context "$notes" --max-tokens 100
         json "$out" '0 < d["n_gated"] < d["n_tokens"] and d["n_slm_steps"] < d["n_tokens"] - 1 and d["n_steered"] > 0'
         generate --vocab "$mode" >"$out"
         costeer generate --slm "$other" --vocab "$mode" --max-tokens 100 --context "$notes:0.5" --context "$notes:0.5" "$query" | diff "$out" -
+        generate --vocab "$mode" --context "$BATS_TEST_TMPDIR/tone:0" | diff "$out" -
     done
-    generate --vocab map >"$out"
-    generate --vocab map --context "$BATS_TEST_TMPDIR/tone:0" | diff "$out" -
     generate --context "$BATS_TEST_TMPDIR/tone:-0.5" --json >"$out"
     json "$out" 'd["vocab"] == "byte" and d["n_steered"] > 0'
 }
@@ -115,7 +115,7 @@ generate() { costeer generate --slm "$other" --context "$notes" --max-tokens 100
 
 @test "a node of another vocabulary: the message says to name it with --llm, and then it works" {
     run --separate-stderr generate --cloud "$node_url"
-    failed_with 4 'different vocabularies.*--llm names a GGUF with the vocabulary'
+    failed_with 4 'different vocabularies.*give --llm a GGUF with the vocabulary'
     for mode in auto map; do
         generate --vocab "$mode" >"$out"
         generate --vocab "$mode" --cloud "$node_url" --llm "$llm" | diff "$out" -
