@@ -205,6 +205,9 @@ typedef enum costeer_finish {
     COSTEER_FINISH_STOP = 3    /**< a stop string */
 } costeer_finish;
 
+/** @return "none", "end", "length" or "stop", as results tell it */
+COSTEER_API const char *costeer_finish_name(costeer_finish finish);
+
 /** Totals of an answer. Times in microseconds. */
 typedef struct costeer_report {
     costeer_finish finish;

@@ -76,17 +76,7 @@ const char *cs_cli_answer_finish(const cs_cli_answer *answer)
     if (answer->status == COSTEER_ECANCELED) {
         return "cancelled";
     }
-    switch (answer->report.finish) {
-    case COSTEER_FINISH_END:
-        return "end";
-    case COSTEER_FINISH_LENGTH:
-        return "length";
-    case COSTEER_FINISH_STOP:
-        return "stop";
-    case COSTEER_FINISH_NONE:
-        break;
-    }
-    return "error";
+    return answer->report.finish == COSTEER_FINISH_NONE ? "error" : costeer_finish_name(answer->report.finish);
 }
 
 double cs_cli_answer_rate(const cs_cli_answer *answer)

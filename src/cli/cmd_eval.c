@@ -439,7 +439,7 @@ static int run(const cs_command *self, int argc, char **argv)
 {
     evaluation e;
     memset(&e, 0, sizeof e);
-    e.folder.fd = -1;
+    e.folder = (cs_eval_folder){.lock_fd = -1, .fd = -1};
     e.audit.fd = -1;
     cs_arguments arguments = {.n = 0};
     int exit_code;
@@ -473,7 +473,8 @@ const cs_command cs_command_eval = {
         "\n"
         "A row that is no JSON object, lacks a field, repeats an id or does not fit the models is told with file and line and "
         "left out; the exit code is then 3, though all the rest was done. Where a prompt fits but the whole answer would not, "
-        "the row's answers are shortened, to 16 tokens at least.\n"
+        "the row's answers are shortened, to 16 tokens at least; not so with --cloud, which would tell the node how long the "
+        "context is.\n"
         "\n"
         "At the end a table of means is printed. --json prints one object instead: task, rows, bad_rows, and items with label, "
         "strength, shows_context, rows, n_tokens, exposure, perplexity and metrics (means).",

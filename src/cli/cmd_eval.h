@@ -81,6 +81,7 @@ int cs_eval_table_print(const cs_eval_table *table, const cs_eval_settings *sett
 /** The files of a run. */
 typedef struct cs_eval_folder {
     const char *path;
+    int lock_fd;   /**< the folder itself, locked; −1: not open */
     int fd;        /**< results.jsonl, locked and at its end; −1: not open */
     size_t n_done; /**< results that are there */
 } cs_eval_folder;

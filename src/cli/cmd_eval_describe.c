@@ -6,6 +6,8 @@
 #include "cli/json.h"
 
 #include <costeer/version.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static json_t *text_or_null(const char *text)
@@ -21,15 +23,41 @@ static const char *file_name(const char *path)
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */
 
-static json_t *describe_model(const costeer_model *model, const char *name, bool is_here)
+/* A model's file is too long to be hashed whole at every start, but two of one family often have the same name, vocabulary and
+ * length: pieces spread over the file tell them apart. */
+#define SAMPLES      ((size_t)128)
+#define SAMPLE_BYTES ((size_t)4096)
+
+static json_t *describe_bytes(const char *path, uint64_t file_bytes)
+{
+    char hex[65];
+    FILE *in = path != NULL ? fopen(path, "rb") : NULL;
+    unsigned char *bytes = in != NULL ? calloc(SAMPLES, SAMPLE_BYTES) : NULL;
+    size_t n = 0;
+    for (size_t i = 0; bytes != NULL && i < SAMPLES; i++) {
+        if (fseek(in, (long)(file_bytes / SAMPLES * i), SEEK_SET) == 0) {
+            n += fread(bytes + n, 1, SAMPLE_BYTES, in);
+        }
+    }
+    json_t *out = n > 0 && costeer_eval_hash(bytes, n, hex) ? json_string(hex) : json_null();
+    free(bytes);
+    if (in != NULL) {
+        (void)fclose(in);
+    }
+    return out;
+}
+
+/* Path: NULL for a built-in model, which its length tells, and for one that is not here. */
+static json_t *describe_model(const costeer_model *model, const char *name, const char *path, bool is_here)
 {
     if (model == NULL) {
         return json_null();
     }
     const costeer_model_info *info = costeer_model_get_info(model);
     name = name != NULL ? name : info->name;
-    return json_pack("{s:o, s:s, s:o}", "name", cs_json_text(name, strlen(name)), "vocab_sha256", info->vocab_sha256,
-                     "file_bytes", is_here ? json_integer((json_int_t)info->file_bytes) : json_null());
+    return json_pack("{s:o, s:s, s:o, s:o}", "name", cs_json_text(name, strlen(name)), "vocab_sha256", info->vocab_sha256,
+                     "file_bytes", is_here ? json_integer((json_int_t)info->file_bytes) : json_null(), "sample_sha256",
+                     is_here ? describe_bytes(path, (uint64_t)info->file_bytes) : json_null());
 }
 
 static bool any_uses(const cs_eval_run *run, bool (*uses)(const costeer_method *method))
@@ -43,13 +71,15 @@ static bool any_uses(const cs_eval_run *run, bool (*uses)(const costeer_method *
 
 static json_t *describe_models(const cs_eval_run *run)
 {
-    bool is_remote = run->settings->common.cloud != NULL;
+    const cs_settings *common = &run->settings->common;
+    bool is_remote = common->cloud != NULL;
     const costeer_model *llm = any_uses(run, costeer_method_uses_llm) ? cs_pair_spelling(run->pair) : NULL;
     const costeer_model *slm = any_uses(run, costeer_method_uses_slm) ? run->pair->slm : NULL;
     return json_pack("{s:o, s:o, s:o, s:o}", "llm",
-                     describe_model(llm, is_remote ? cs_remote_name(run->remote) : NULL, !is_remote), "slm",
-                     describe_model(slm, NULL, true), "tuned", describe_model(run->pair->tuned, NULL, true), "judge",
-                     describe_model(run->judge, NULL, true));
+                     describe_model(llm, is_remote ? cs_remote_name(run->remote) : NULL, common->llm, !is_remote), "slm",
+                     describe_model(slm, NULL, common->slm, true), "tuned",
+                     describe_model(run->pair->tuned, NULL, common->tuned_slm, true), "judge",
+                     describe_model(run->judge, NULL, run->settings->judge, true));
 }
 
 static json_t *describe_item(const costeer_eval_item *item)

@@ -2,8 +2,9 @@
  * The folder of a run: run.json says what it is, results.jsonl grows, bad_rows.jsonl tells what was left out.
  *
  * A run that was killed is taken up by the same command: its description must be equal, and every complete line of the results
- * must be the one that belongs there. A line that has no end was cut by the kill and goes. The results are locked, so that two
- * programs cannot write them at once.
+ * must be the one that belongs there. A line that has no end was cut by the kill and goes. The folder is locked before anything
+ * in it is looked at, so that of two programs that start at once one writes both description and results; the results too, for
+ * file systems that lock no folders.
  */
 #include "cli/cmd_eval.h"
 #include "cli/json.h"
@@ -55,7 +56,11 @@ static void tell_difference(const char *path, const json_t *there, const json_t 
     char b[64];
     show_value(there, a, sizeof a);
     show_value(wanted, b, sizeof b);
-    snprintf(buffer, size, "%s is %s there and %s here", path, a, b);
+    if (strcmp(a, b) == 0) { /* both too long to be shown */
+        snprintf(buffer, size, "%s is not the same", path);
+    } else {
+        snprintf(buffer, size, "%s is %s there and %s here", path, a, b);
+    }
 }
 
 /* The first place, by the order of `wanted`, where two values differ. True: found. */
@@ -252,6 +257,23 @@ static int take_up(cs_eval_folder *folder, const char *path, const plan *p)
     return exit_code;
 }
 
+static int fail_busy(const char *path)
+{
+    return cs_fail(CS_EXIT_OUTPUT, "%s: another costeer eval is writing there; wait for its end", path);
+}
+
+static int lock_folder(cs_eval_folder *folder)
+{
+    if (mkdir(folder->path, S_IRWXU | S_IRGRP | S_IXGRP | S_IROTH | S_IXOTH) != 0 && errno != EEXIST) {
+        return cs_fail_output(folder->path, errno);
+    }
+    folder->lock_fd = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder->lock_fd < 0) {
+        return cs_fail_output(folder->path, errno);
+    }
+    return flock(folder->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK ? fail_busy(folder->path) : CS_EXIT_OK;
+}
+
 static int open_results(cs_eval_folder *folder, const plan *p)
 {
     char path[PATH_BYTES];
@@ -264,7 +286,7 @@ static int open_results(cs_eval_folder *folder, const plan *p)
         return cs_fail_output(path, errno);
     }
     if (flock(folder->fd, LOCK_EX | LOCK_NB) != 0) {
-        return cs_fail(CS_EXIT_OUTPUT, "%s: another costeer eval is writing there; wait for its end", path);
+        return fail_busy(path);
     }
     return take_up(folder, path, p);
 }
@@ -272,12 +294,12 @@ static int open_results(cs_eval_folder *folder, const plan *p)
 int cs_eval_folder_open(cs_eval_folder *folder, const char *path, const json_t *run, const cs_eval_rows *rows,
                         const costeer_eval_item *items, size_t n_items, cs_eval_table *table)
 {
-    *folder = (cs_eval_folder){.path = path, .fd = -1};
+    *folder = (cs_eval_folder){.path = path, .lock_fd = -1, .fd = -1};
     plan p = {.rows = rows, .items = items, .n_items = n_items, .table = table};
-    if (mkdir(path, S_IRWXU | S_IRGRP | S_IXGRP | S_IROTH | S_IXOTH) != 0 && errno != EEXIST) {
-        return cs_fail_output(path, errno);
+    int exit_code = lock_folder(folder);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = settle_run(path, run);
     }
-    int exit_code = settle_run(path, run);
     if (exit_code == CS_EXIT_OK) {
         exit_code = open_results(folder, &p);
     }
@@ -310,5 +332,9 @@ void cs_eval_folder_close(cs_eval_folder *folder)
     if (folder->fd >= 0) {
         close(folder->fd);
         folder->fd = -1;
+    }
+    if (folder->lock_fd >= 0) {
+        close(folder->lock_fd);
+        folder->lock_fd = -1;
     }
 }

@@ -185,11 +185,17 @@ static int answer(generation *g)
     return exit_code;
 }
 
-static void hint_at_context(const cs_setup *s)
+static void hint_at_unused(const cs_setup *s)
 {
     const costeer_method *method = s->choices.items[0].method;
-    if (s->inputs.n_contexts > 0 && !cs_method_uses_context(method) && !s->settings.quiet) {
+    if (s->settings.quiet) {
+        return;
+    }
+    if (s->inputs.n_contexts > 0 && !cs_method_uses_context(method)) {
         cs_fail(CS_EXIT_OK, "--method %s uses no context; what --context names was read for nothing", method->name);
+    }
+    if (s->settings.cloud != NULL && !costeer_method_uses_llm(method)) {
+        cs_fail(CS_EXIT_OK, "--method %s asks no LLM; the node that --cloud names is not connected to", method->name);
     }
 }
 
@@ -204,7 +210,7 @@ static int run_steps(generation *g, const cs_arguments *arguments)
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
-    hint_at_context(s);
+    hint_at_unused(s);
     return answer(g);
 }
 

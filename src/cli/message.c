@@ -27,6 +27,8 @@ static void write_line(const char *format, va_list args)
         unsigned char c = (unsigned char)line[i];
         if (c < 0x20 || c == 0x7f) {
             line[i] = '?';
+        } else if (c == 0xC2 && (unsigned char)line[i + 1] >= 0x80 && (unsigned char)line[i + 1] < 0xA0) {
+            line[i] = line[i + 1] = '?'; /* U+0080 to U+009F: to a terminal that knows UTF-8, controls as well */
         }
     }
     line[length++] = '\n';

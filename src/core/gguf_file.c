@@ -164,7 +164,8 @@ static costeer_err check_kind(const struct gguf_context *gguf, const char *archi
 {
     const char *type = get_string(gguf, "general.type");
     if (type != NULL && strcmp(type, "model") != 0) {
-        return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is of the type \"%s\", not a model; give the model file", path, type);
+        return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is of the type \"%s\", not a model; give the model file", path,
+                            type);
     }
     const int64_t causal = find_arch_key(gguf, architecture, "attention.causal");
     const bool is_not_causal =

@@ -494,3 +494,18 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     report->total_us = cs_clock_us() - start;
     return code;
 }
+
+const char *costeer_finish_name(costeer_finish finish)
+{
+    switch (finish) {
+    case COSTEER_FINISH_END:
+        return "end";
+    case COSTEER_FINISH_LENGTH:
+        return "length";
+    case COSTEER_FINISH_STOP:
+        return "stop";
+    case COSTEER_FINISH_NONE:
+        break;
+    }
+    return "none";
+}

@@ -17,17 +17,30 @@
 struct cs_vocab_mass {
     const costeer_vocab_map *map;
     cs_vocab_strings strings;
-    float *row;        /* [n_slm] exp(logit − largest) of the row at hand; twins are added to the token that stands for them */
-    double *own;       /* [n_strings] mass of the very string */
-    double *below;     /* [n_strings] of strings that begin with it and are not in the array; then of all that begin with it */
-    double *above;     /* [n_strings] of prefixes of it that are not in the array; then of all its proper prefixes */
-    double reference;  /* weights are kept relative to the first one, so that only their ratios need to fit a double */
-    double total;      /* of everything that was added */
-    double end;        /* of the SLM's end tokens */
-    bool *is_llm;      /* [n_strings] one of the LLM's tokens has the string */
-    bool has_row;      /* own is filled */
-    bool has_crossing; /* below and above are */
+    float *row;         /* [n_slm] exp(logit − largest) of the row at hand; twins are added to the token that stands for them */
+    double *own;        /* [n_strings] mass of the very string */
+    double *below;      /* [n_strings] of strings that begin with it and are not in the array; then of all that begin with it */
+    double *above;      /* [n_strings] of prefixes of it that are not in the array; then of all its proper prefixes */
+    double reference;   /* weights are kept relative to the first one, so that only their ratios need to fit a double */
+    double total;       /* of everything that was added */
+    double end;         /* of the SLM's end tokens */
+    int32_t *llm_token; /* [n_strings] the first of the LLM's tokens that has the string; −1: none */
+    bool has_row;       /* own is filled */
+    bool has_crossing;  /* below and above are */
 };
+
+static void find_llm_tokens(cs_vocab_mass *mass)
+{
+    const costeer_vocab_map *map = mass->map;
+    for (int32_t i = 0; i < map->sizes.n_strings; i++) {
+        mass->llm_token[i] = -1;
+    }
+    for (int32_t i = map->sizes.n_llm - 1; i >= 0; i--) {
+        if (map->place[i] >= 0) {
+            mass->llm_token[map->place[i]] = i;
+        }
+    }
+}
 
 costeer_err cs_vocab_mass_create(const costeer_vocab_map *map, cs_vocab_mass **out, costeer_error *err)
 {
@@ -41,18 +54,14 @@ costeer_err cs_vocab_mass_create(const costeer_vocab_map *map, cs_vocab_mass **o
         mass->own = malloc(n * sizeof *mass->own);
         mass->below = malloc(n * sizeof *mass->below);
         mass->above = malloc(n * sizeof *mass->above);
-        mass->is_llm = calloc(n, sizeof *mass->is_llm);
+        mass->llm_token = malloc(n * sizeof *mass->llm_token);
     }
     if (mass == NULL || mass->row == NULL || mass->own == NULL || mass->below == NULL || mass->above == NULL ||
-        mass->is_llm == NULL) {
+        mass->llm_token == NULL) {
         cs_vocab_mass_free(mass);
         return cs_error_set(err, COSTEER_ENOMEM, "vocab", "no memory for the masses of %d strings", map->sizes.n_strings);
     }
-    for (int32_t i = 0; i < map->sizes.n_llm; i++) {
-        if (map->place[i] >= 0) {
-            mass->is_llm[map->place[i]] = true;
-        }
-    }
+    find_llm_tokens(mass);
     cs_vocab_mass_begin(mass);
     *out = mass;
     return COSTEER_OK;
@@ -65,7 +74,7 @@ void cs_vocab_mass_free(cs_vocab_mass *mass)
         free(mass->own);
         free(mass->below);
         free(mass->above);
-        free(mass->is_llm);
+        free(mass->llm_token);
         free(mass);
     }
 }
@@ -409,13 +418,15 @@ void cs_vocab_mass_finish_longest(cs_vocab_mass *mass, float *out)
     fill_up(mass);
     for (int32_t i = mass->strings.n - 1; i >= 0; i--) {
         mass->below[i] += mass->own[i];
-        if (parent[i] >= 0 && !mass->is_llm[i]) {
+        if (parent[i] >= 0 && mass->llm_token[i] < 0) {
             mass->below[parent[i]] += mass->below[i];
         }
     }
     write_logs(mass, 0.0, out);
     const float least = (float)(cs_vocab_mass_total(mass) + LEAST);
     for (int32_t i = 0; i < mass->map->sizes.n_llm; i++) {
-        out[i] = mass->map->place[i] != CS_PLACE_NONE && out[i] < least ? least : out[i];
+        const int32_t place = mass->map->place[i];
+        const bool is_twin = place >= 0 && mass->llm_token[place] != i; /* the same text must not be drawn twice as often */
+        out[i] = is_twin ? -INFINITY : (place != CS_PLACE_NONE && out[i] < least ? least : out[i]);
     }
 }

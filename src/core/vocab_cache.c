@@ -233,8 +233,8 @@ void cs_vocab_cache_store(const char *dir, const cs_vocab_words *llm, const cs_v
     char path[4096];
     struct stat status;
     make_header(llm, slm, map->mode, &header);
-    if (!make_path(dir, &header, path, sizeof path) || (stat(path, &status) == 0 && !S_ISREG(status.st_mode))) {
-        return; /* opening a pipe could block */
+    if (!make_path(dir, &header, path, sizeof path) || (lstat(path, &status) == 0 && !S_ISREG(status.st_mode))) {
+        return; /* opening a pipe could block, and a link in a folder that others write may lead to one of our files */
     }
     header.sizes = map->sizes;
     make_folders(dir);

@@ -98,7 +98,8 @@ void cs_vocab_mass_finish(cs_vocab_mass *mass, float *out);
 
 /**
  * Write a distribution instead: each LLM token gets the mass of what begins with it and with no longer LLM token, so that
- * writing the likeliest says what the SLM would say. −inf for tokens without bytes; exp(−60) of the total for what got none.
+ * writing the likeliest says what the SLM would say. −inf for tokens without bytes and for all but one of the same bytes;
+ * exp(−60) of the total for what got none.
  *
  * @param[out] out  [n_llm]
  */

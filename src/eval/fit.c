@@ -55,9 +55,9 @@ void cs_fit_init(cs_fit *fit, const costeer_eval_params *params)
                     .chat_template = params->chat_template,
                     .max_tokens = params->session.max_tokens,
                     .truncates = params->truncates};
-    const bool is_remote = m->connect != NULL;
+    fit->is_remote = m->connect != NULL;
     int32_t llm = m->llm == NULL ? 0 : cs_fit_window(m->llm, m->n_ctx);
-    if (is_remote) {
+    if (fit->is_remote) {
         llm = params->n_ctx_remote > 0 ? params->n_ctx_remote : INT32_MAX;
     }
     const int32_t slm = m->slm == NULL ? 0 : cs_fit_window(m->slm, m->n_ctx);
@@ -130,9 +130,13 @@ static costeer_err measure_row(const cs_fit *fit, const costeer_eval_row *row, m
     return code;
 }
 
-/* Tokens that must be left for the answer at least. */
+/* Tokens that must be left for the answer at least. A cloud is told how long an answer may become: there it must not depend on
+ * the context's length, so it is never shortened. */
 static int32_t room_wanted(const cs_fit *fit)
 {
+    if (fit->is_remote) {
+        return fit->max_tokens;
+    }
     return fit->max_tokens < COSTEER_EVAL_ANSWER_MIN ? fit->max_tokens : COSTEER_EVAL_ANSWER_MIN;
 }
 
@@ -141,7 +145,8 @@ static costeer_err too_long(const cs_fit *fit, const measure *m, bool was_cut, c
     return cs_error_set(err, COSTEER_ETOOLONG, "eval",
                         "%s has %zu tokens%s, which leaves less than %d of the %d for an answer; %s", m->prompt->what,
                         m->n_tokens, was_cut ? " without any context" : "", room_wanted(fit), m->prompt->n_ctx,
-                        was_cut || fit->truncates ? "use --ctx-size" : "use --ctx-size or --truncate-context");
+                        was_cut || fit->truncates ? "use --ctx-size or a smaller --max-tokens"
+                                                  : "use --ctx-size, --truncate-context or a smaller --max-tokens");
 }
 
 /* ---- cutting ----------------------------------------------------------------------------------------------------- */

@@ -23,6 +23,7 @@ typedef struct cs_fit {
     const char *system;
     const char *chat_template;
     int32_t max_tokens;
+    bool is_remote; /* the LLM runs elsewhere */
     bool truncates;
 } cs_fit;
 

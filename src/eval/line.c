@@ -15,21 +15,6 @@ static json_t *number(double value)
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-static const char *finish_name(costeer_finish finish)
-{
-    switch (finish) {
-    case COSTEER_FINISH_END:
-        return "end";
-    case COSTEER_FINISH_LENGTH:
-        return "length";
-    case COSTEER_FINISH_STOP:
-        return "stop";
-    case COSTEER_FINISH_NONE:
-        break;
-    }
-    return "none";
-}
-
 /* ---- measuring --------------------------------------------------------------------------------------------------- */
 
 static costeer_err judge(const costeer_eval *eval, const costeer_eval_row *row, const cs_eval_answer *answer, json_t **out,
@@ -93,7 +78,7 @@ static int set_answer(json_t *object, const cs_eval_answer *answer)
                   {"n_slm_steps", r->n_slm_steps}, {"n_slm_tokens", r->n_slm_tokens}, {"n_uncertified", r->n_uncertified}};
     const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
     int failed = json_object_set_new(object, "answer", json_stringn(text, answer->text.n_bytes));
-    failed |= json_object_set_new(object, "finish", json_string(finish_name(r->finish)));
+    failed |= json_object_set_new(object, "finish", json_string(costeer_finish_name(r->finish)));
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         failed |= json_object_set_new(object, counts[i].name, json_integer(counts[i].value));
     }

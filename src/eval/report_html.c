@@ -41,7 +41,7 @@ static const char style[] =
     ".grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}.base{stroke:var(--soft);stroke-width:1.3;"
     "stroke-dasharray:4 3}.lead{stroke:var(--soft);stroke-width:1;stroke-opacity:.55;stroke-dasharray:1 3}\n"
     ".w{stroke-width:1.6;fill:none}.l{stroke-width:2;fill:none}.band{stroke:none;fill-opacity:.13}"
-    ".m{stroke:var(--page);stroke-width:1}\n"
+    ".joint{stroke:var(--soft);stroke-width:1.2}.m{stroke:var(--page);stroke-width:1}\n"
     ".w.s0,.l.s0{stroke:var(--s0)}.w.s1,.l.s1{stroke:var(--s1)}.w.s2,.l.s2{stroke:var(--s2)}.w.s3,.l.s3{stroke:var(--s3)}"
     ".w.s4,.l.s4{stroke:var(--s4)}.w.s5,.l.s5{stroke:var(--s5)}\n"
     ".m.s0,.band.s0,svg .t0{fill:var(--s0)}.m.s1,.band.s1,svg .t1{fill:var(--s1)}.m.s2,.band.s2,svg .t2{fill:var(--s2)}"
@@ -49,6 +49,7 @@ static const char style[] =
     ".answers{display:grid;gap:.7rem}.answer{margin:0;padding:.6rem .9rem;background:var(--panel);border-radius:.4rem}"
     ".answer figcaption{font-weight:600;font-size:.88rem}.answer .tag{display:inline-block;margin-left:.5rem}"
     ".tag.in{display:inline-block}.answer p{margin:.3rem 0 0;white-space:pre-wrap;overflow-wrap:anywhere;max-width:none}\n"
+    "@media(max-width:40rem){.wide{overflow-x:auto}.wide svg{width:36rem;max-width:none}}\n"
     "@media print{body{max-width:none}.scroll{overflow:visible}tbody th{position:static}}\n";
 
 /* ---- head -------------------------------------------------------------------------------------------------------- */
@@ -90,14 +91,13 @@ static bool any_shows_context(const costeer_eval_report *report)
     return false;
 }
 
-static bool any_sweep(const costeer_eval_report *report)
+static size_t count_sweeps(const costeer_eval_report *report)
 {
+    size_t n = 0;
     for (size_t i = 0; i < report->results.n_labels; i++) {
-        if (report->results.labels[i].parameter != NULL) {
-            return true;
-        }
+        n += report->results.labels[i].parameter != NULL && !cs_report_is_later_point(report, i);
     }
-    return false;
+    return n;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */
@@ -134,20 +134,27 @@ static void scatter(cs_report_out *out, const costeer_eval_report *report)
 static void tables(cs_report_out *out, const costeer_eval_report *report)
 {
     cs_out_heading(out, 2, "Tables");
-    cs_out_paragraph(out, "Every value has its 95% bootstrap interval with it.");
+    cs_out_paragraph(out, "Every value has its 95% bootstrap interval with it, unless that is one number, and n where only some "
+                          "of the rows have the measure.");
     cs_report_write_measures(out, report);
     cs_report_write_methods(out, report);
 }
 
 static void sweeps(cs_report_out *out, const costeer_eval_report *report)
 {
-    if (!any_sweep(report)) {
+    if (count_sweeps(report) == 0) {
         return;
     }
     cs_out_heading(out, 2, "Sweeps");
     cs_out_paragraph(
         out, "Whatever parameter is varied, it acts through one number, the strength: sweeps of one method over different "
-             "parameters fall on one curve where their strengths meet.");
+             "parameters lie on one curve. The line joins the points of a method in the order of their strengths.");
+    if (count_sweeps(report) > CS_SWEEPS_SHOWN) {
+        char text[96];
+        snprintf(text, sizeof text, "The pictures show the first %d of %zu sweeps; the tables have all.", CS_SWEEPS_SHOWN,
+                 count_sweeps(report));
+        cs_out_paragraph(out, text);
+    }
     cs_report_plot_sweeps(out, report);
     cs_report_write_sweeps(out, report);
 }

@@ -16,6 +16,9 @@ struct costeer_eval_report {
 /** Bad rows that are listed; their number is told all the same. */
 #define CS_BAD_ROWS_SHOWN 200
 
+/* Sweeps in one picture: as many as there are colours. */
+#define CS_SWEEPS_SHOWN 6
+
 /** Write a number with a true minus sign; returns buffer. `places`: digits behind the point; `plus`: a sign in every case. */
 const char *cs_number_text(double value, int places, bool plus, char *buffer, size_t size);
 

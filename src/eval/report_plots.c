@@ -1,7 +1,7 @@
 /*
  * The pictures of the page: a measure by method, measures over strength, recall against perplexity. Colours are Okabe and Ito's,
  * darker on a light page, and shape tells the same as colour. Points of a sweep have pictures of their own and are left out of
- * the others, unless there is nothing else.
+ * the others when there are many, unless there is nothing to compare else.
  */
 #include "eval/report_internal.h"
 #include "eval/svg.h"
@@ -18,7 +18,10 @@
 #define CROWDED       20 /* with more, points of sweeps are left out */
 #define LABEL_SHOWN   26 /* characters of a label */
 #define SERIES_SHOWN  30 /* of the name of a sweep: "linear-alignment by strength" */
-#define SERIES_MAX    6
+#define SERIES_MAX    CS_SWEEPS_SHOWN
+
+/* Strengths beyond that, which small lambdas have, would leave no room to those in use. */
+#define STRENGTH_ROOT_FROM 6.0
 
 static const cs_measure_id main_measures[] = {CS_MEASURE_FACT_RECALL, CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
                                               CS_MEASURE_ROUGEL,      CS_MEASURE_BLEU,           CS_MEASURE_METEOR,
@@ -55,7 +58,7 @@ static chosen choose_methods(const costeer_eval_report *report, cs_measure_id me
     for (size_t i = 0; i < report->results.n_labels; i++) {
         n_plain += report->results.labels[i].parameter == NULL;
     }
-    const bool only_plain = n_plain > 0 && report->results.n_labels > CROWDED;
+    const bool only_plain = n_plain > 1 && report->results.n_labels > CROWDED;
     for (size_t i = 0; i < report->results.n_labels && c.n < METHODS_SHOWN; i++) {
         if ((!only_plain || report->results.labels[i].parameter == NULL) && is_drawn(report, i, measure)) {
             c.labels[c.n++] = i;
@@ -70,6 +73,12 @@ static void widen(double *low, double *high, const costeer_interval *interval)
     *high = fmax(*high, interval->high);
 }
 
+/* Shares and scores are compared with 0; perplexity has no 0. */
+static bool may_be_log(cs_measure_id measure)
+{
+    return measure == CS_MEASURE_PERPLEXITY;
+}
+
 static cs_scale scale_of(const costeer_eval_report *report, const chosen *c, cs_measure_id measure, double from, double to,
                          int n_ticks)
 {
@@ -79,7 +88,7 @@ static cs_scale scale_of(const costeer_eval_report *report, const chosen *c, cs_
         widen(&low, &high, &estimate_of(report, c->labels[k], measure)->interval);
     }
     cs_scale scale;
-    cs_scale_init(&scale, low, high, from, to, n_ticks, true);
+    cs_scale_init(&scale, low, high, from, to, n_ticks, may_be_log(measure));
     return scale;
 }
 
@@ -173,6 +182,14 @@ typedef struct sweep_plot {
     cs_scale y;
 } sweep_plot;
 
+/* Where the axes are. */
+typedef struct sweep_area {
+    double left;
+    double right;
+    double top;
+    double bottom;
+} sweep_area;
+
 static int compare_points(const void *a, const void *b)
 {
     const double x = ((const sweep_point *)a)->strength;
@@ -215,7 +232,15 @@ static bool collect_sweeps(sweep_plot *plot, const costeer_eval_report *report, 
     return true;
 }
 
-static void scale_sweeps(sweep_plot *plot, double left, double right, double top, double bottom)
+/* What the sweeps are compared with, unless it is a point of one. */
+static const costeer_interval *find_baseline(const costeer_eval_report *report, cs_measure_id measure)
+{
+    const size_t baseline = report->summary.baseline;
+    const bool is_point = report->results.labels[baseline].parameter != NULL;
+    return !is_point && is_drawn(report, baseline, measure) ? &estimate_of(report, baseline, measure)->interval : NULL;
+}
+
+static void scale_sweeps(sweep_plot *plot, const costeer_interval *baseline, bool may_log, const sweep_area *area)
 {
     double x_low = (double)INFINITY;
     double x_high = -(double)INFINITY;
@@ -229,8 +254,16 @@ static void scale_sweeps(sweep_plot *plot, double left, double right, double top
             widen(&y_low, &y_high, &point->interval);
         }
     }
-    cs_scale_init(&plot->x, x_low, x_high, left, right, 6, true);
-    cs_scale_init(&plot->y, y_low, y_high, bottom, top, 5, true);
+    if (baseline != NULL) {
+        y_low = fmin(y_low, baseline->value);
+        y_high = fmax(y_high, baseline->value);
+    }
+    if (x_low >= 0.0 && x_high > STRENGTH_ROOT_FROM) {
+        cs_scale_init_root(&plot->x, x_high, area->left, area->right);
+    } else {
+        cs_scale_init(&plot->x, x_low, x_high, area->left, area->right, 6, false);
+    }
+    cs_scale_init(&plot->y, y_low, y_high, area->bottom, area->top, 5, may_log);
 }
 
 /* Orange comes last: elsewhere it means that the context was shown. */
@@ -240,9 +273,21 @@ static int colour_of(size_t series)
     return colours[series];
 }
 
+static void draw_line(cs_report_out *out, const sweep_plot *plot, const sweep_series *series, const char *class_name)
+{
+    cs_out_print(out, "<path class=\"%s\" fill=\"none\" stroke=\"#555\" d=\"", class_name);
+    for (size_t i = 0; i < series->n; i++) {
+        cs_out_print(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L', cs_scale_at(&plot->x, series->points[i].strength),
+                     cs_scale_at(&plot->y, series->points[i].interval.value));
+    }
+    cs_out_raw(out, "\"/>\n");
+}
+
+/* A method that has one sweep: its line, and a band of the intervals. */
 static void draw_series(cs_report_out *out, const sweep_plot *plot, size_t s)
 {
     const sweep_series *series = &plot->series[s];
+    char class_name[16];
     cs_out_print(out, "<path class=\"band s%d\" fill=\"#ccc\" d=\"", colour_of(s));
     for (size_t i = 0; i < series->n; i++) {
         cs_out_print(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L', cs_scale_at(&plot->x, series->points[i].strength),
@@ -252,12 +297,49 @@ static void draw_series(cs_report_out *out, const sweep_plot *plot, size_t s)
         cs_out_print(out, "L%.1f %.1f", cs_scale_at(&plot->x, series->points[i].strength),
                      cs_scale_at(&plot->y, series->points[i].interval.low));
     }
-    cs_out_print(out, "z\"/>\n<path class=\"l s%d\" fill=\"none\" stroke=\"#555\" d=\"", colour_of(s));
-    for (size_t i = 0; i < series->n; i++) {
-        cs_out_print(out, "%c%.1f %.1f", i == 0 ? 'M' : 'L', cs_scale_at(&plot->x, series->points[i].strength),
-                     cs_scale_at(&plot->y, series->points[i].interval.value));
+    cs_out_raw(out, "z\"/>\n");
+    snprintf(class_name, sizeof class_name, "l s%d", colour_of(s));
+    draw_line(out, plot, series, class_name);
+}
+
+static bool same_method(const costeer_eval_report *report, const sweep_series *a, const sweep_series *b)
+{
+    const char *x = report->results.labels[a->first].method;
+    const char *y = report->results.labels[b->first].method;
+    return x != NULL && y != NULL && strcmp(x, y) == 0;
+}
+
+/*
+ * The lines behind the points. Several sweeps of a method have one line through all of their points, in order of strength: what
+ * the answer depends on is the strength, whichever parameter it comes of.
+ */
+static void draw_lines(cs_report_out *out, const sweep_plot *plot, const costeer_eval_report *report)
+{
+    for (size_t s = 0; s < plot->n; s++) {
+        sweep_series all = {.n = 0};
+        size_t n_sweeps = 0;
+        size_t first = plot->n;
+        all.points = calloc(report->results.n_labels, sizeof *all.points);
+        if (all.points == NULL) {
+            draw_series(out, plot, s); /* less to see, nothing wrong */
+            continue;
+        }
+        for (size_t k = plot->n; k-- > 0;) {
+            if (same_method(report, &plot->series[s], &plot->series[k])) {
+                memcpy(all.points + all.n, plot->series[k].points, plot->series[k].n * sizeof *all.points);
+                all.n += plot->series[k].n;
+                n_sweeps++;
+                first = k;
+            }
+        }
+        if (n_sweeps < 2) {
+            draw_series(out, plot, s);
+        } else if (first == s) {
+            qsort(all.points, all.n, sizeof *all.points, compare_points);
+            draw_line(out, plot, &all, "l joint");
+        }
+        free(all.points);
     }
-    cs_out_raw(out, "\"/>\n");
 }
 
 static void draw_points(cs_report_out *out, const sweep_plot *plot, const costeer_eval_report *report, size_t s)
@@ -296,30 +378,37 @@ static void name_series(cs_report_out *out, const sweep_plot *plot, const costee
     }
 }
 
+static const char *strength_title(const cs_scale *x)
+{
+    return x->is_root ? "strength (spaced by square roots)" : "strength";
+}
+
 static void plot_sweep(cs_report_out *out, const costeer_eval_report *report, cs_measure_id measure)
 {
     const double width = 590.0;
     const double height = 300.0;
-    const double left = 48.0;
-    const double right = 380.0;
-    const double top = 34.0;
-    const double bottom = height - 44.0;
+    const sweep_area area = {.left = 48.0, .right = 380.0, .top = 34.0, .bottom = height - 44.0};
+    const costeer_interval *baseline = find_baseline(report, measure);
+    char title[160];
     sweep_plot plot;
     char says[160];
     if (collect_sweeps(&plot, report, measure) && plot.n > 0) {
-        scale_sweeps(&plot, left, right, top, bottom);
+        scale_sweeps(&plot, baseline, may_be_log(measure), &area);
+        snprintf(title, sizeof title, "%s%s", cs_measures[measure].title, plot.y.is_log ? " (logarithmic)" : "");
         snprintf(says, sizeof says, "%s over strength with 95%% intervals; the numbers are in the tables",
                  cs_measures[measure].title);
-        cs_svg_begin(out, width, height, cs_measures[measure].title, says);
-        cs_svg_axis_y(out, &plot.y, left, right);
-        cs_svg_axis_x(out, &plot.x, top, bottom, plot.x.is_log ? "strength (logarithmic)" : "strength");
-        for (size_t s = 0; s < plot.n; s++) {
-            draw_series(out, &plot, s);
+        cs_svg_begin(out, width, height, title, says);
+        cs_svg_axis_y(out, &plot.y, area.left, area.right);
+        cs_svg_axis_x(out, &plot.x, area.top, area.bottom, strength_title(&plot.x));
+        if (baseline != NULL) {
+            const double y = cs_scale_at(&plot.y, baseline->value);
+            cs_svg_line(out, "base", area.left, y, area.right, y);
         }
+        draw_lines(out, &plot, report);
         for (size_t s = 0; s < plot.n; s++) {
             draw_points(out, &plot, report, s);
         }
-        name_series(out, &plot, report, top, bottom);
+        name_series(out, &plot, report, area.top, area.bottom);
         cs_svg_end(out);
     }
     for (size_t s = 0; s < plot.n; s++) {
@@ -329,7 +418,7 @@ static void plot_sweep(cs_report_out *out, const costeer_eval_report *report, cs
 
 void cs_report_plot_sweeps(cs_report_out *out, const costeer_eval_report *report)
 {
-    cs_out_raw(out, "<div class=\"plots\">\n");
+    cs_out_raw(out, "<div class=\"plots wide\">\n");
     for (size_t k = 0; k < COUNT(main_measures); k++) {
         plot_sweep(out, report, main_measures[k]);
     }
@@ -380,7 +469,7 @@ void cs_report_plot_recall(cs_report_out *out, const costeer_eval_report *report
         wanted[k] = cs_scale_at(&y, estimate_of(report, c.labels[k], recall)->interval.value);
     }
     cs_spread(wanted, n, 17.0, 34.0, bottom, placed);
-    cs_out_raw(out, "<div class=\"plots one\">\n");
+    cs_out_raw(out, "<div class=\"plots one wide\">\n");
     cs_svg_begin(out, 700.0, height, cs_measures[recall].title,
                  "Recall against perplexity with 95% intervals; the numbers are in the tables");
     cs_svg_axis_y(out, &y, 48.0, 480.0);

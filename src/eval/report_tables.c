@@ -148,12 +148,15 @@ static void name_cell(cs_report_out *out, const cs_results_label *label)
     cs_table_name(out, label->name, label->shows_context ? CS_SHOWS_CONTEXT : NULL);
 }
 
-static void estimate_cell(cs_report_out *out, const cs_measure *measure, const cs_estimate *estimate)
+/* A value, its interval, and how many rows have it where those are not all. */
+static void estimate_cell(cs_report_out *out, const costeer_eval_report *report, size_t label, cs_measure_id id)
 {
+    const cs_measure *measure = &cs_measures[id];
+    const cs_estimate *estimate = &report->summary.labels[label].estimates[id];
     char value[TEXT_SIZE];
     char low[TEXT_SIZE];
     char high[TEXT_SIZE];
-    char note[3 * TEXT_SIZE];
+    char note[4 * TEXT_SIZE] = "";
     if (estimate->n == 0) {
         cs_table_cell(out, "\xE2\x80\x93", NULL, false);
         return;
@@ -161,9 +164,14 @@ static void estimate_cell(cs_report_out *out, const cs_measure *measure, const c
     cs_measure_text(measure, estimate->interval.value, value, sizeof value);
     cs_measure_text(measure, estimate->interval.low, low, sizeof low);
     cs_measure_text(measure, estimate->interval.high, high, sizeof high);
-    snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s", low, high);
-    const bool has_width = strcmp(low, value) != 0 || strcmp(high, value) != 0; /* as it is shown */
-    cs_table_cell(out, value, has_width ? note : NULL, false);
+    if (strcmp(low, value) != 0 || strcmp(high, value) != 0) { /* as it is shown */
+        snprintf(note, sizeof note, "%s \xE2\x80\xA6 %s", low, high);
+    }
+    if (estimate->n < report->results.labels[label].n) {
+        const size_t n = strlen(note);
+        snprintf(note + n, sizeof note - n, "%sn = %zu", n > 0 ? "; " : "", estimate->n);
+    }
+    cs_table_cell(out, value, note[0] != '\0' ? note : NULL, false);
 }
 
 /* A count of 0 everywhere says nothing: no gate, nothing uncertified, nothing steered. */
@@ -188,7 +196,7 @@ static void method_row(cs_report_out *out, const costeer_eval_report *report, si
     }
     for (size_t k = 0; k < COUNT(cost); k++) {
         if (is_shown(report, cost[k])) {
-            estimate_cell(out, &cs_measures[cost[k]], &report->summary.labels[i].estimates[cost[k]]);
+            estimate_cell(out, report, i, cost[k]);
         }
     }
     cs_table_row_end(out);
@@ -233,6 +241,12 @@ static size_t present(const costeer_eval_report *report, const cs_measure_id *li
     return n_out;
 }
 
+/* Without references there is nothing to be like. */
+static const char *quality_caption(const costeer_eval_report *report)
+{
+    return cs_report_has(report, CS_MEASURE_ROUGE1) ? "Likeness to the reference, and fluency" : "Fluency";
+}
+
 static void measure_table(cs_report_out *out, const costeer_eval_report *report, const cs_measure_id *list, size_t n_list,
                           const char *caption)
 {
@@ -250,7 +264,7 @@ static void measure_table(cs_report_out *out, const costeer_eval_report *report,
         cs_table_row(out);
         name_cell(out, &report->results.labels[i]);
         for (size_t k = 0; k < n; k++) {
-            estimate_cell(out, &cs_measures[shown[k]], &report->summary.labels[i].estimates[shown[k]]);
+            estimate_cell(out, report, i, shown[k]);
         }
         cs_table_row_end(out);
     }
@@ -259,7 +273,7 @@ static void measure_table(cs_report_out *out, const costeer_eval_report *report,
 
 void cs_report_write_measures(cs_report_out *out, const costeer_eval_report *report)
 {
-    measure_table(out, report, quality, COUNT(quality), "Likeness to the reference, and fluency");
+    measure_table(out, report, quality, COUNT(quality), quality_caption(report));
     measure_table(out, report, content, COUNT(content), "What of the context is in the answer, and its form");
 }
 
@@ -335,7 +349,8 @@ void cs_report_write_differences(cs_report_out *out, const costeer_eval_report *
         "Mean of (method \xE2\x88\x92 baseline) over the rows that both have, its 95% interval, and the two-sided p-value of "
         "a paired permutation test. Strong letters: p < 0.05. With many comparisons some p-values are small by "
         "chance; they are not corrected for that.");
-    difference_table(out, report, quality, COUNT(quality), "Likeness to the reference, and fluency: differences");
+    snprintf(heading, sizeof heading, "%s: differences", quality_caption(report));
+    difference_table(out, report, quality, COUNT(quality), heading);
     difference_table(out, report, content, COUNT(content), "What of the context is in the answer, and its form: differences");
 }
 
@@ -389,7 +404,7 @@ static void sweep_table(cs_report_out *out, const costeer_eval_report *report, s
             cs_table_cell(out, cs_number_text(labels[i].strength, 4, false, text, sizeof text), NULL, false);
         }
         for (size_t k = 0; k < n; k++) {
-            estimate_cell(out, &cs_measures[shown[k]], &report->summary.labels[i].estimates[shown[k]]);
+            estimate_cell(out, report, i, shown[k]);
         }
         cs_table_row_end(out);
     }

@@ -231,8 +231,8 @@ static costeer_err make_records(const costeer_eval_task *task, const json_t *obj
     const size_t n_all = json_array_size(list);
     const size_t n = n_all < RECORDS_MAX ? n_all : RECORDS_MAX;
     if (n == 0) {
-        return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"top_5\" is %s",
-                            is_there(list) ? "not a list of records" : "missing");
+        const char *what = json_is_array(list) ? "empty" : (is_there(list) ? "not a list of records" : "missing");
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"top_5\" is %s", what);
     }
     add_text(p, &p->head, task->heading);
     add_text(p, &p->head, "\n");

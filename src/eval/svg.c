@@ -87,8 +87,33 @@ void cs_scale_init(cs_scale *scale, double low, double high, double from, double
     }
 }
 
+/* Ticks of a root scale are at least that share of it apart. */
+#define ROOT_APART 0.075
+
+void cs_scale_init_root(cs_scale *scale, double high, double from, double to)
+{
+    static const double factors[] = {1.0, 2.0, 5.0};
+    const int last = (int)floor(log10(high) + 1e-9);
+    const double unit = pow(10.0, last);
+    high = ceil(high / unit - 1e-9) * unit;
+    *scale = (cs_scale){.high = high, .from = from, .to = to, .is_root = true, .n_ticks = 1};
+    for (int power = last - 2; power <= last; power++) {
+        for (size_t k = 0; k < sizeof factors / sizeof factors[0]; k++) {
+            const double tick = factors[k] * pow(10.0, power);
+            const double apart = sqrt(tick / high) - sqrt(scale->ticks[scale->n_ticks - 1] / high);
+            if (apart >= ROOT_APART && sqrt(tick / high) <= 1.0 - ROOT_APART) {
+                scale->ticks[scale->n_ticks++] = tick;
+            }
+        }
+    }
+    scale->ticks[scale->n_ticks++] = high;
+}
+
 double cs_scale_at(const cs_scale *scale, double value)
 {
+    if (scale->is_root) {
+        return scale->from + sqrt(fmax(value, 0.0) / scale->high) * (scale->to - scale->from);
+    }
     const double share = scale->is_log ? log(value / scale->low) / log(scale->high / scale->low)
                                        : (value - scale->low) / (scale->high - scale->low);
     return scale->from + share * (scale->to - scale->from);
@@ -96,7 +121,7 @@ double cs_scale_at(const cs_scale *scale, double value)
 
 const char *cs_scale_label(const cs_scale *scale, double tick, char *buffer, size_t size)
 {
-    if (scale->is_log || fabs(tick) >= 1e6) {
+    if (scale->is_log || scale->is_root || fabs(tick) >= 1e6) {
         snprintf(buffer, size, "%g", tick);
     } else {
         snprintf(buffer, size, "%s%.*f", tick < 0.0 ? "\xE2\x88\x92" : "", scale->decimals, fabs(tick));

@@ -9,13 +9,14 @@
 
 #define CS_SCALE_TICKS_MAX 24
 
-/** From values to pixels; linear, or logarithmic where values differ by more than a factor of 25. */
+/** From values to pixels; linear, logarithmic where values differ by more than a factor of 25, or by their square roots. */
 typedef struct cs_scale {
     double low;
     double high;
     double from; /**< pixel of low */
     double to;   /**< pixel of high */
     bool is_log;
+    bool is_root;
     int decimals; /**< of a tick's label */
     double ticks[CS_SCALE_TICKS_MAX];
     int n_ticks;
@@ -28,6 +29,10 @@ typedef struct cs_scale {
  * @param may_log  false: linear in every case
  */
 void cs_scale_init(cs_scale *scale, double low, double high, double from, double to, int n_ticks, bool may_log);
+
+/** Make a scale from 0 to high > 0, rounded up to one digit, on which equal lengths are equal differences of square roots: room
+ * for what lies near 0. */
+void cs_scale_init_root(cs_scale *scale, double high, double from, double to);
 
 double cs_scale_at(const cs_scale *scale, double value);
 

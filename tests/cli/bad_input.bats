@@ -168,4 +168,6 @@ fails() {
 @test "a file's name cannot break the line or steer the terminal" {
     run --separate-stderr costeer generate --context $'no\nsuch\e[31mfile' "$query"
     failed_with 3 'no\?such\?\[31mfile'
+    run --separate-stderr costeer generate --context $'no\xc2\x9b31msuch' "$query"
+    [[ $stderr == *'no??31msuch'* ]]
 }

@@ -95,6 +95,14 @@ PY
     cmp "$dir/run.json" "$broken/run.json"
 }
 
+@test "two runs that begin at once: the second leaves everything alone" {
+    mkdir "$dir"
+    run --separate-stderr flock -n "$dir" "$COSTEER" "${generic[@]}" --limit 1 --max-tokens 8 --method llm --out "$dir"
+    failed_with 5 'another costeer eval is writing there'
+    [ -z "$(ls -A "$dir")" ]
+    costeer "${generic[@]}" --limit 1 --max-tokens 8 --method llm --out "$dir" >/dev/null
+}
+
 @test "a signal ends a run in good order, and it goes on" {
     one=("${generic[@]}" --max-tokens 60 --method slm+context)
     "$COSTEER" "${one[@]}" --out "$dir" >/dev/null 2>"$BATS_TEST_TMPDIR/stderr" 3>&- &
@@ -190,6 +198,18 @@ PY
     node_pid=
     run --separate-stderr costeer "${generic[@]}" --limit 1 --cloud "$node_url" --timeout-ms 300 --out "$dir.3"
     [ "$status" -eq 6 ] && [ ! -e "$dir.3" ]
+}
+
+@test "a long context shortens the answers of its row, but never over the network, which would tell its length" {
+    narrow=(--limit 1 --method costeer --ctx-size 240 --max-tokens 128)
+    costeer "${generic[@]}" "${narrow[@]}" --out "$dir" >/dev/null
+    json_lines "$dir/results.jsonl" '16 <= d[0]["n_tokens"] < 128 and not d[0]["truncated"]'
+    start_node
+    run --separate-stderr costeer "${generic[@]}" "${narrow[@]}" --cloud "$node_url" --out "$dir.node"
+    [ "$status" -eq 3 ]
+    grep -q 'less than 128 of the 240 for an answer.*--max-tokens' <<<"$stderr"
+    costeer "${generic[@]}" "${narrow[@]}" --cloud "$node_url" --truncate-context --out "$dir.cut" >/dev/null
+    json_lines "$dir.cut/results.jsonl" 'd[0]["truncated"]'
 }
 
 @test "options that do not go together are refused before a model is loaded" {

@@ -130,6 +130,14 @@ refuses() {
     succeeded
 }
 
+@test "a method that asks no LLM says that --cloud is not connected to" {
+    run --separate-stderr generate --method slm+context --cloud ws://127.0.0.1:1
+    [ "$status" -eq 0 ] && [ "${#stderr_lines[@]}" -eq 1 ]
+    [[ $stderr == "costeer: --method slm+context asks no LLM; "* && $output == "$(generate --method slm+context)" ]]
+    run --separate-stderr generate -q --method slm+context --cloud ws://127.0.0.1:1
+    succeeded
+}
+
 @test "only the models that a method takes are loaded" {
     for method in slm slm+context; do
         run --separate-stderr generate -q --method "$method" --llm /nowhere.gguf

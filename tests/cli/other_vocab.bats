@@ -152,5 +152,10 @@ generate() { costeer generate --slm "$other" --context "$notes" --max-tokens 100
 @test "a node that dies: the SLM with its own vocabulary finishes the answer" {
     run --separate-stderr generate --cloud ws://127.0.0.1:1 --llm "$llm" --on-cloud-failure local
     [ "$status" -eq 0 ] && [ "${#stderr_lines[@]}" -eq 1 ]
-    [[ $stderr == *"the rest is the small model's alone" && $output == *Soraya* ]]
+    [[ $stderr == *"the rest is the small model's alone" ]]
+    # the SLM's own text, though many of its tokens are none of the LLM's
+    notes=$COSTEER_MODELS_DIR/demo/notes.txt query="Thank my neighbour for watering the plants."
+    costeer generate --slm "$other" --method slm+context --context "$notes" --max-tokens 60 "$query" >"$out"
+    [ -s "$out" ]
+    [[ $(generate --cloud ws://127.0.0.1:1 --llm "$llm" --on-cloud-failure local -q) == "$(cat "$out")"* ]]
 }

@@ -70,7 +70,7 @@ showing=(llm+context context-steering linear-alignment amulet)
         [ ! -e "$audit" ]
     done
     run --separate-stderr costeer generate -v --cloud ws://127.0.0.1:1 --context "$notes" --method slm+context "$query"
-    [[ $stderr != *cloud* ]]
+    [[ ${stderr_lines[-1]} == *" tok/s"* && ${stderr_lines[-1]} != *cloud* ]]
 }
 
 @test "gates and lightcosteer give the same through a node" {

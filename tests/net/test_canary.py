@@ -39,7 +39,17 @@ RUNS = [
     ("--cloud-mode", "streamed", "--temperature", 1.2, "--seed", 5),
     ("--cloud-mode", "lockstep", "--strength", 0.2),
     ("--cloud-mode", "streamed", "--template", "raw"),  # the prompt as tokens
+    ("--method", "lightcosteer"),
+    ("--method", "adacosteer", "--half-precision"),
+    ("--gate", "token", "--gate-threshold", 0.3, "--half-precision"),
 ]
+
+# The SLM of another vocabulary: the LLM's is read from its file, for the device has nothing else that spells the answer.
+OTHER_SLM = ("--llm", support.MODELS / "costeer-llm.gguf", "--slm", support.MODELS / "costeer-slm-other.gguf")
+RUNS += [(*OTHER_SLM, "--vocab", mode) for mode in ("byte", "map", "map-intersect")]
+
+# Methods that put the context into the LLM's prompt.
+SHOWING = ("llm+context", "context-steering", "linear-alignment", "amulet")
 
 
 class Canary:
@@ -227,6 +237,61 @@ class CanaryTest(support.TestCase):
         self.assertNotIn("llm+context", methods)
         for data in (sent.raw, b"".join(sent.payloads), sent.messages(), self.vocabulary.text(sent.tokens()), run.stderr):
             self.assertEqual(canary.found_in(data, emitted), [])
+
+    # ---- evaluations and uploads ----------------------------------------------------------------------------------------
+
+    def evaluate(self, canary, *options, code=0):
+        """(answers by method, what was sent, lines of the audit, all else that was written)"""
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            rows = [{"id": "whole", "query": QUERIES[0], "context": canary.text}, {"id": "bad", "context": canary.text, "query": [canary.text]}]
+            lines = [json.dumps(row) for row in rows] + [canary.text.splitlines()[0]]
+            (folder / "data").write_text("\n".join(lines) + "\n")
+            with ws.Recorder(self.node.port) as recorder:
+                run = subprocess.run(
+                    [support.COSTEER, "eval", "--task", "generic", "--data", folder / "data", "--out", folder / "run", "--cloud",
+                     self.node.url(recorder.port), "--cloud-token-file", self.token_file, "--audit", folder / "audit", "--max-tokens", "40",
+                     "--log-level", "debug", *options],
+                    capture_output=True, timeout=support.PATIENCE_S, check=False,
+                )  # fmt: skip
+                self.assertEqual(run.returncode, code, run.stderr)
+                sent = Sent(recorder)
+            if not (folder / "run").exists():
+                return {}, sent, b"", run.stdout + run.stderr
+            for file in (folder / "run").iterdir():
+                self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o600, file)
+            self.assertEqual(sorted(file.name for file in folder.iterdir()), ["audit", "data", "run"])  # nothing else is left
+            results = [json.loads(line) for line in (folder / "run" / "results.jsonl").read_text().splitlines()]
+            told = b"".join((folder / "run" / file).read_bytes() for file in ("run.json", "bad_rows.jsonl"))
+            return {r["label"]: r["answer"] for r in results}, sent, (folder / "audit").read_bytes(), told + run.stdout + run.stderr
+
+    def sent_of(self, sent, audit):
+        return (sent.raw, b"".join(sent.payloads), sent.messages(), self.vocabulary.text(sent.tokens()), audit)
+
+    def test_canary__an_evaluation_sends_and_tells_none_of_it(self):
+        """Of four methods one would show the context, and is left out; two rows are bad, and their reasons have none of them."""
+        for seed, options in enumerate([(), ("--gate", "token"), ("--sweep", "strength=0:2:1"), ("--allow-context-upload", "--method", "costeer")]):
+            canary = Canary(60 + seed)
+            with self.subTest(options=options):
+                answers, sent, audit, told = self.evaluate(canary, *options, code=3)
+                self.assertNotIn("llm+context", answers)
+                emitted = "".join(answers.values()).encode() + self.vocabulary.text(sent.tokens("correct"))
+                for data in (*self.sent_of(sent, audit), told):
+                    self.assertEqual(canary.found_in(data, emitted), [])
+                self.assertIn(b"short bio", audit)
+
+    def test_canary__goes_only_with_the_permission_and_the_audit_has_it(self):
+        for seed, method in enumerate(SHOWING):
+            canary = Canary(70 + seed)
+            with self.subTest(method=method):
+                answers, sent, audit, told = self.evaluate(canary, "--method", method, code=2)
+                self.assertEqual((answers, sent.raw, audit), ({}, b"", b""))
+                self.assertEqual(canary.found_in(told, b""), [])
+                answers, sent, audit, told = self.evaluate(canary, "--method", method, "--allow-context-upload", code=3)
+                word = canary.words[8].encode()  # the password, which no answer says by itself
+                self.assertIn(word, sent.messages() + self.vocabulary.text(sent.tokens("open")))
+                self.assertIn(word, audit)
+                self.assertEqual(canary.found_in(told, answers[method].encode()), [])  # shown to the cloud, told nobody else
 
     def test_canary__is_in_no_error(self):
         """Not in what is said when the cloud fails, either."""

@@ -233,7 +233,7 @@ static void test_bad_rows__are_told_by_field_and_never_quoted(void **state)
         {"cogenesis", "{\"personalized_input\": \"sesame\"}", COSTEER_EINVAL, "\"input\" is missing"},
         {"longlamp_review", "{\"input\": \"q\"}", COSTEER_EINVAL, "\"top_5\" is missing"},
         {"longlamp_review", "{\"input\": \"q\", \"top_5\": \"sesame\"}", COSTEER_EINVAL, "not a list of records"},
-        {"longlamp_review", "{\"input\": \"q\", \"top_5\": []}", COSTEER_EINVAL, "not a list of records"},
+        {"longlamp_review", "{\"input\": \"q\", \"top_5\": []}", COSTEER_EINVAL, "is empty"},
         {"longlamp_review", "{\"input\": \"q\", \"top_5\": [\"sesame\"]}", COSTEER_EINVAL, "record 1 of \"top_5\""},
         {"longlamp_review", "{\"input\": \"q\", \"top_5\": [{\"description\": \"sesame\"}]}", COSTEER_EINVAL,
          "record 1 of \"top_5\": field \"reviewText\" is missing"},

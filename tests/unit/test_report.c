@@ -335,6 +335,24 @@ static void test_scale__holds_its_values_between_readable_ticks(void **state)
     }
 }
 
+static void test_scale__by_roots_gives_room_to_small_strengths(void **state)
+{
+    (void)state;
+    static const double highs[] = {6.01, 7.0, 9.99, 10.0, 19.03, 21.0, 100.0, 99999.0};
+    for (size_t i = 0; i < sizeof highs / sizeof highs[0]; i++) {
+        cs_scale scale;
+        cs_scale_init_root(&scale, highs[i], 100.0, 400.0);
+        assert_in_range(scale.n_ticks, 3, 14);
+        assert_true(highs[i] <= scale.high && scale.high <= 2.0 * highs[i]);
+        assert_true(fabs(cs_scale_at(&scale, 0.0) - 100.0) < 1e-9);
+        assert_true(fabs(cs_scale_at(&scale, scale.high / 4.0) - 250.0) < 1e-9);
+        assert_true(fabs(scale.ticks[scale.n_ticks - 1] - scale.high) < 1e-9);
+        for (int k = 1; k < scale.n_ticks; k++) {
+            assert_true(cs_scale_at(&scale, scale.ticks[k]) - cs_scale_at(&scale, scale.ticks[k - 1]) > 20.0);
+        }
+    }
+}
+
 static void test_spread__keeps_order_and_distance_and_stays_within(void **state)
 {
     (void)state;
@@ -363,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_report__answers_names_and_reasons_stay_text),
         cmocka_unit_test(test_report__a_writer_that_says_no_is_not_asked_again),
         cmocka_unit_test(test_scale__holds_its_values_between_readable_ticks),
+        cmocka_unit_test(test_scale__by_roots_gives_room_to_small_strengths),
         cmocka_unit_test(test_spread__keeps_order_and_distance_and_stays_within),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -203,6 +203,23 @@ static void test_cache__what_is_no_file_is_left_alone(void **state)
     dispose(&k);
 }
 
+static void test_cache__a_link_in_its_place_is_not_written_through(void **state)
+{
+    (void)state;
+    kept k = keep();
+    char target[1100];
+    struct stat status;
+    (void)snprintf(target, sizeof target, "%s-target", k.path);
+    assert_int_equal(rename(k.path, target), 0);
+    assert_int_equal(truncate(target, 0), 0);
+    assert_int_equal(symlink(target, k.path), 0);
+    cs_vocab_cache_store(CACHE_DIR, &k.llm, &k.slm, k.map);
+    assert_int_equal(stat(target, &status), 0);
+    assert_int_equal(status.st_size, 0);
+    assert_refused(&k);
+    dispose(&k);
+}
+
 static void test_cache__a_folder_that_cannot_be_made_is_no_error(void **state)
 {
     (void)state;
@@ -273,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_cache__a_file_of_any_other_length_is_refused),
         cmocka_unit_test(test_cache__forged_numbers_never_lead_outside),
         cmocka_unit_test(test_cache__what_is_no_file_is_left_alone),
+        cmocka_unit_test(test_cache__a_link_in_its_place_is_not_written_through),
         cmocka_unit_test(test_cache__a_folder_that_cannot_be_made_is_no_error),
         cmocka_unit_test(test_cache__many_may_keep_the_same_tables_at_once),
     };

@@ -253,6 +253,30 @@ static void test_mass__counts_what_begins_with_a_token_and_its_prefixes(void **s
     scene_close(&s);
 }
 
+static void test_mass__finished_as_a_distribution_each_string_counts_once(void **state)
+{
+    (void)state;
+    static const test_word llm[] = {TEXT("a"),   TEXT("ab"),     TEXT("abc"), TEXT("z"),
+                                    END("</s>"), CONTROL("<x>"), UNUSED("u"), TEXT("ab")};
+    scene s = scene_of(llm, COUNT(llm), slm_words, COUNT(slm_words));
+    cs_vocab_mass_add(s.mass, slm_logits, 0.0);
+    cs_vocab_mass_finish_longest(s.mass, s.out);
+    assert_sixteenths(&s, 0, 1);
+    assert_sixteenths(&s, 1, 2);
+    assert_sixteenths(&s, 2, 4); /* of "abcd", whose longest beginning it is */
+    assert_true(fabs((double)s.out[3] + 60) < 1e-3);
+    assert_sixteenths(&s, 4, 3 + 5);
+    assert_true(s.out[5] == -INFINITY && s.out[6] == -INFINITY); /* what is no text is not to be written */
+    assert_true(s.out[7] == -INFINITY);                          /* nor is "ab" twice as likely for having two tokens */
+    cs_vocab_mass_begin(s.mass);
+    cs_vocab_mass_add_crossing(s.mass, slm_logits, 0.0, "a", 1); /* "b" and "bcd": nothing the LLM could begin them with */
+    cs_vocab_mass_finish_longest(s.mass, s.out);
+    for (int32_t i = 0; i < 5; i++) {
+        assert_true(s.out[i] < -50.0F && isfinite(s.out[i]));
+    }
+    scene_close(&s);
+}
+
 static void test_mass__tokens_that_cross_count_for_what_is_behind_the_pending_bytes(void **state)
 {
     (void)state;
@@ -385,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_mass__equals_its_definition),
         cmocka_unit_test(test_mass__a_new_distribution_forgets_the_last),
         cmocka_unit_test(test_mass__counts_what_begins_with_a_token_and_its_prefixes),
+        cmocka_unit_test(test_mass__finished_as_a_distribution_each_string_counts_once),
         cmocka_unit_test(test_mass__tokens_that_cross_count_for_what_is_behind_the_pending_bytes),
         cmocka_unit_test(test_mass__pending_bytes_that_no_token_goes_beyond_add_nothing),
         cmocka_unit_test(test_mass__only_the_ratio_of_weights_must_fit),
