@@ -28,14 +28,15 @@ static const char *file_name(const char *path)
 #define SAMPLES      ((size_t)128)
 #define SAMPLE_BYTES ((size_t)4096)
 
-static json_t *describe_bytes(const char *path, uint64_t file_bytes)
+static json_t *describe_bytes(const char *path)
 {
     char hex[65];
     FILE *in = path != NULL ? fopen(path, "rb") : NULL;
     unsigned char *bytes = in != NULL ? calloc(SAMPLES, SAMPLE_BYTES) : NULL;
+    const long file_bytes = bytes != NULL && fseek(in, 0, SEEK_END) == 0 ? ftell(in) : 0;
     size_t n = 0;
     for (size_t i = 0; bytes != NULL && i < SAMPLES; i++) {
-        if (fseek(in, (long)(file_bytes / SAMPLES * i), SEEK_SET) == 0) {
+        if (fseek(in, file_bytes / (long)SAMPLES * (long)i, SEEK_SET) == 0) {
             n += fread(bytes + n, 1, SAMPLE_BYTES, in);
         }
     }
@@ -57,7 +58,7 @@ static json_t *describe_model(const costeer_model *model, const char *name, cons
     name = name != NULL ? name : info->name;
     return json_pack("{s:o, s:s, s:o, s:o}", "name", cs_json_text(name, strlen(name)), "vocab_sha256", info->vocab_sha256,
                      "file_bytes", is_here ? json_integer((json_int_t)info->file_bytes) : json_null(), "sample_sha256",
-                     is_here ? describe_bytes(path, (uint64_t)info->file_bytes) : json_null());
+                     is_here ? describe_bytes(path) : json_null());
 }
 
 static bool any_uses(const cs_eval_run *run, bool (*uses)(const costeer_method *method))

@@ -95,6 +95,18 @@ PY
     cmp "$dir/run.json" "$broken/run.json"
 }
 
+@test "another model of the same name, vocabulary and length is another run" {
+    slm=$BATS_TEST_TMPDIR/slm.gguf
+    cp "$COSTEER_MODELS_DIR/costeer-slm.gguf" "$slm"
+    one=("${generic[@]}" --limit 1 --max-tokens 8 --method slm+context --slm "$slm" --out "$dir")
+    costeer "${one[@]}" >/dev/null
+    costeer "${one[@]}" -q >/dev/null
+    tr 'a' 'b' <"$slm" | tail -c 400000 >"$BATS_TEST_TMPDIR/end"
+    head -c -400000 "$COSTEER_MODELS_DIR/costeer-slm.gguf" | cat - "$BATS_TEST_TMPDIR/end" >"$slm"
+    run --separate-stderr costeer "${one[@]}"
+    failed_with 2 'another run is there: models.slm.sample_sha256 is not the same'
+}
+
 @test "two runs that begin at once: the second leaves everything alone" {
     mkdir "$dir"
     run --separate-stderr flock -n "$dir" "$COSTEER" "${generic[@]}" --limit 1 --max-tokens 8 --method llm --out "$dir"

@@ -46,6 +46,7 @@ check_page() { python3 "$helpers/check_page.py" "$@"; }
     grep -qE '^\| T \| strength \| context recall' "$out"
     grep -qE '^\| 20 \| 1\.7833 \|' "$out"
     grep -qF '>costeer by T</text>' "$dir/report.html"
+    grep -qF 'class="l joint"' "$dir/report.html" # one line through the points of both sweeps
     grep -qF '>strength</text>' "$dir/report.html"
 }
 

@@ -1,6 +1,7 @@
 /*
  * No allocation per token in our code when the SLM follows another vocabulary: malloc, calloc and realloc are counted in steps
- * and reads, except while llama.cpp decodes or splits text into tokens, where it allocates itself. See support/count_allocations.h.
+ * and reads, except while llama.cpp decodes or splits text into tokens, where it allocates itself. See
+ * support/count_allocations.h.
  */
 #include "core/vocab_internal.h"
 #include "support/count_allocations.h"
