@@ -159,7 +159,7 @@ costeer_err cs_cloud_deltas_create(costeer_cloud *expert, costeer_cloud *amateur
     self->clouds[EXPERT] = expert;
     self->clouds[AMATEUR] = amateur;
     self->n_vocab = n_vocab;
-    *out = &self->source;
+    *out = (costeer_delta_source *)self; /* the first member; the analyser loses sight of &self->source */
     return COSTEER_OK;
 }
 

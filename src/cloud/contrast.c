@@ -280,10 +280,10 @@ costeer_err cs_contrast_create(costeer_delta_source *source, int32_t n_vocab, co
     self->ids = malloc((size_t)n_vocab * sizeof *self->ids);
     self->values = malloc((size_t)n_vocab * sizeof *self->values);
     if (self->ids == NULL || self->values == NULL) {
-        contrast_free(&self->cloud);
+        contrast_free((costeer_cloud *)self);
         return cs_error_set(err, COSTEER_ENOMEM, "llm", "no memory for the support of %d tokens", n_vocab);
     }
-    *out = &self->cloud;
+    *out = (costeer_cloud *)self; /* the first member; the analyser loses sight of &self->cloud */
     return COSTEER_OK;
 }
 
