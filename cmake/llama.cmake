@@ -2,6 +2,7 @@
 # Archives that a program linking libcosteer.a needs besides it, in link order; empty when llama.cpp is installed on the system.
 set(costeer_llama_static_libs "")
 set(costeer_llama_archives "")
+set(costeer_llama_is_pinned OFF) # built by scripts/llama-cpp, which can also build llama-server
 set(costeer_llama_vocab_dir "") # vocabulary-only models of its source tree, for tests; may be empty
 
 add_library(costeer_llama INTERFACE)
@@ -72,6 +73,7 @@ else()
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp --source OUTPUT_VARIABLE costeer_llama_vocab_dir
       OUTPUT_STRIP_TRAILING_WHITESPACE)
     string(APPEND costeer_llama_vocab_dir "/models")
+    set(costeer_llama_is_pinned ON)
     message(STATUS "llama.cpp: pinned, ${prefix}")
   endif()
 endif()

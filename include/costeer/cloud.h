@@ -24,6 +24,8 @@ typedef struct costeer_distribution {
     int32_t position;
     int32_t own_token;  /**< the cloud's own greedy choice */
     int64_t compute_us; /**< time the LLM took for this position, as the cloud reports it */
+    bool is_deepest; /**< the cloud has no more to give of this position, although not all was sent (an engine with a limit on K)
+                      */
 } costeer_distribution;
 
 /** The public request as chat messages, for a cloud that has a chat template of its own. */

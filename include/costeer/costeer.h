@@ -4,6 +4,7 @@
 
 #include <costeer/batcher.h>
 #include <costeer/cloud.h>
+#include <costeer/engine.h>
 #include <costeer/ensemble.h>
 #include <costeer/error.h>
 #include <costeer/eval.h>

@@ -170,9 +170,10 @@ typedef struct costeer_session_params {
     double strength;               /**< >= 0 usually; finite */
     const double *context_weights; /**< [n_deltas], NULL: all 1 */
     costeer_sampler_params sampler;
-    int32_t max_tokens;      /**< >= 1 */
-    int32_t base_top_k;      /**< 0: dense */
-    bool constant_k;         /**< never ask for a deeper base; count instead */
+    int32_t max_tokens;     /**< >= 1 */
+    int32_t base_top_k;     /**< 0: dense */
+    bool constant_k;        /**< never ask for a deeper base; count instead */
+    bool require_certified; /**< end with COSTEER_EUNCERTIFIED at the first token that cannot be proved, instead of counting it */
     double unsent_tolerance; /**< sampled, sparse: 1e-3 is the default */
     const char *const *stop; /**< [n_stop] strings that end the answer; they are not part of the text */
     size_t n_stop;
@@ -218,7 +219,7 @@ typedef struct costeer_report {
     int32_t n_gated;          /**< positions at which the gate was closed: the cloud chose alone */
     int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts */
     int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */
-    int32_t n_uncertified;    /**< positions kept without proof (constant_k) */
+    int32_t n_uncertified;    /**< positions kept without proof (constant_k, or a cloud that gives no more) */
     int32_t n_local;          /**< tokens chosen by the SLM alone after the cloud had failed: the last ones */
     costeer_err cloud_status; /**< why, when n_local > 0 */
     costeer_error cloud_error;

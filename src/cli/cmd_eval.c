@@ -222,7 +222,7 @@ static int reach_node(evaluation *e, int32_t *n_ctx)
     if (code != COSTEER_OK) {
         return cs_fail_error(&err);
     }
-    *n_ctx = costeer_cloud_native_max_context(e->first);
+    *n_ctx = cs_remote_max_context(&e->remote, e->first);
     return CS_EXIT_OK;
 }
 
@@ -255,7 +255,7 @@ static int create_eval(evaluation *e)
                                              .vocab_map = e->pair.map,
                                              .connect = is_remote(e) ? connect_one : NULL,
                                              .connect_user = e,
-                                             .by_chat = s->chat_template == NULL,
+                                             .by_chat = s->chat_template == NULL && !cs_settings_is_engine(s),
                                              .allow_context_upload = s->allow_context_upload,
                                              .n_ctx = s->ctx_size,
                                              .n_threads_llm = s->threads_llm,

@@ -231,7 +231,7 @@ static int read_token(const node_settings *settings, char **out)
     if (!settings->quiet && stat(path, &status) == 0 && S_ISREG(status.st_mode) && (status.st_mode & (S_IRGRP | S_IROTH)) != 0) {
         (void)cs_fail(CS_EXIT_OK, "%s: others can read this token; chmod 600 keeps it to you", path);
     }
-    return cs_token_read(path, out);
+    return cs_token_read(path, CS_TOKEN_BYTES_MIN, out);
 }
 
 static int check_settings(node_settings *settings, listen_address *address)

@@ -66,6 +66,8 @@ int cs_exit_code(costeer_err code)
         return CS_EXIT_CLOUD;
     case COSTEER_ENUMERIC:
         return CS_EXIT_NUMERIC;
+    case COSTEER_EUNCERTIFIED:
+        return CS_EXIT_UNCERTIFIED;
     case COSTEER_ECANCELED:
         return cs_interrupt_exit_code();
     case COSTEER_ENOMEM:

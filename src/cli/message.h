@@ -16,6 +16,7 @@ enum {
     CS_EXIT_OUTPUT = 5,
     CS_EXIT_CLOUD = 6,
     CS_EXIT_NUMERIC = 7,
+    CS_EXIT_UNCERTIFIED = 8,
     CS_EXIT_SIGINT = 130,
     CS_EXIT_SIGPIPE = 141
 };

@@ -1,4 +1,4 @@
-/* The LLM on another machine: connecting to the node that --cloud names, when the ensemble asks for it. */
+/* The LLM on another machine: connecting to the node or engine that --cloud names, when the ensemble asks for it. */
 #ifndef CS_CLI_REMOTE_H
 #define CS_CLI_REMOTE_H
 
@@ -15,7 +15,8 @@ typedef struct cs_remote {
     const costeer_model *model; /**< its vocabulary is the node's */
     cs_output *audit;           /**< an open output that gets every outgoing message; NULL: none */
     char *token;
-    bool was_asked; /**< a connection was tried */
+    bool was_asked;     /**< a connection was tried */
+    const char *engine; /**< what the cloud is: "vLLM", …; NULL: a node, or not reached */
     char name[CS_REMOTE_NAME_MAX];
 } cs_remote;
 
@@ -28,5 +29,8 @@ costeer_err cs_remote_connect(void *user, costeer_cloud **out, costeer_error *er
 
 /** The name of the node's model, "" when it has none, or before it was reached. */
 const char *cs_remote_name(const cs_remote *remote);
+
+/** Tokens of prompt and answer that a connected cloud takes; 0: not known. */
+int32_t cs_remote_max_context(const cs_remote *remote, const costeer_cloud *cloud);
 
 #endif

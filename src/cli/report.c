@@ -18,8 +18,9 @@ json_t *cs_report_cloud(const cs_setup *setup, const cs_cli_answer *answer)
     }
     const costeer_cloud_stats *c = &answer->report.cloud;
     const char *name = cs_remote_name(&setup->remote);
-    return json_pack("{s:o, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "url",
-                     cs_json_text(s->cloud, strcspn(s->cloud, "?#")), "mode", s->cloud_mode, "round_trip_us",
+    const char *engine = setup->remote.engine;
+    return json_pack("{s:o, s:s?, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "url",
+                     cs_json_text(s->cloud, strcspn(s->cloud, "?#")), "engine", engine, "mode", s->cloud_mode, "round_trip_us",
                      (json_int_t)c->round_trip_us, "bytes_up", (json_int_t)c->bytes_up, "bytes_down", (json_int_t)c->bytes_down,
                      "tokens_sent", (int)c->n_tokens_sent, "drafts_sent", (int)c->n_drafts_sent, "withdrawn", (int)c->n_withdrawn,
                      "corrections", (int)c->n_corrections, "deepenings", (int)c->n_deepenings, "reconnects", (int)c->n_reconnects,

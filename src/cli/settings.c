@@ -194,6 +194,12 @@ static const cs_option steering_options[] = {
      .kind = CS_OPTION_FLAG,
      FIELD(constant_k),
      .help = "Never ask for more than K; count the tokens kept without proof instead"},
+    {.name = "require-certified",
+     .kind = CS_OPTION_FLAG,
+     FIELD(require_certified),
+     .help =
+         "Stop with exit code 8 at the first token that cannot be proved to be the full vocabulary's choice, as with an engine "
+         "that gives few entries, or --constant-k"},
 };
 
 static const cs_option answer_options[] = {
@@ -381,6 +387,7 @@ costeer_session_params cs_settings_session(const cs_settings *settings)
     params.max_tokens = settings->max_tokens;
     params.base_top_k = settings->base_top_k;
     params.constant_k = settings->constant_k;
+    params.require_certified = settings->require_certified;
     params.private_drafts = cs_settings_drafts_privately(settings);
     params.draft_confidence = settings->draft_confidence;
     params.stop = settings->stop.items;

@@ -30,6 +30,8 @@ typedef struct cs_settings {
     const char *cloud; /**< NULL: the LLM runs in this process */
     const char *cloud_ca;
     const char *cloud_token_file;
+    const char *cloud_key_file;
+    const char *cloud_model;
     const char *cloud_mode;
     int32_t window;
     const char *draft;
@@ -54,6 +56,7 @@ typedef struct cs_settings {
     int32_t gate_patience;
     int32_t base_top_k;
     bool constant_k;
+    bool require_certified;
 
     costeer_sampler_params sampler;
     int32_t max_tokens;
@@ -91,6 +94,9 @@ int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *argumen
 
 /** How the vocabularies are to be brought together. */
 costeer_vocab_mode cs_settings_vocab(const cs_settings *settings);
+
+/** True when --cloud names an engine with an API of its own, and not a node. */
+bool cs_settings_is_engine(const cs_settings *settings);
 
 /** How far the node may go without being told. */
 costeer_cloud_mode cs_settings_mode(const cs_settings *settings);

@@ -9,6 +9,9 @@
 
 #define FIELD(field) .offset = offsetof(cs_settings, field)
 
+/* Tokens that a node may run ahead. */
+#define WINDOW_OF_NODE 32
+
 /* Entries of the base over a network: the steered token is among them at 98 to 99 % of the positions, in under 450 bytes. */
 #define BASE_TOP_K_REMOTE 64
 
@@ -17,19 +20,31 @@ static const cs_option cloud_options[] = {
      .kind = CS_OPTION_TEXT,
      .value_name = "URL",
      FIELD(cloud),
-     .help = "Ask the LLM of a cloud node (see costeer node) at ws://HOST:PORT or wss://HOST:PORT instead of loading one. The "
-             "query, the answer and how much of the LLM was looked at are all that is sent, unless --allow-context-upload allows "
-             "more"},
+     .help =
+         "Ask the LLM of a cloud node (see costeer node) at ws://HOST:PORT or wss://HOST:PORT instead of loading one, or that "
+         "of an engine: llama-server+URL, vllm+URL, sglang+URL, openai+URL (anything with /v1/completions), where URL is "
+         "http(s)://HOST:PORT; a plain https://HOST:PORT finds out which. The query, the answer and how much of the LLM was "
+         "looked at are all that is sent, unless --allow-context-upload allows more"},
     {.name = "cloud-ca",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(cloud_ca),
-     .help = "PEM certificates to trust instead of the system's, for wss://"},
+     .help = "PEM certificates to trust instead of the system's, for wss:// and https://"},
     {.name = "cloud-token-file",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(cloud_token_file),
      .help = "File whose first line is the token that the node wants to see"},
+    {.name = "cloud-key-file",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(cloud_key_file),
+     .help = "File whose first line is the API key of the engine; never sent over http:// but to this machine"},
+    {.name = "cloud-model",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "NAME",
+     FIELD(cloud_model),
+     .help = "The model's name at the engine; without: the only one it has"},
     {.name = "cloud-mode",
      .kind = CS_OPTION_CHOICE,
      .value_name = "MODE",
@@ -37,14 +52,14 @@ static const cs_option cloud_options[] = {
      .default_value = "streamed",
      FIELD(cloud_mode),
      .help = "lockstep: a round trip per token; streamed: the node runs ahead on its own choice, a round trip per correction; "
-             "drafted: the SLM drafts, a round trip per draft. The answer is the same"},
+             "drafted: the SLM drafts, a round trip per draft (of engines, vLLM and SGLang can). The answer is the same"},
     {.name = "window",
      .kind = CS_OPTION_INT,
      .value_name = "W",
      .range = {.min = 1, .max = COSTEER_WIRE_WINDOW_MAX},
-     .default_value = "32",
      FIELD(window),
-     .help = "Tokens that the node may run ahead (streamed); lowered to what it grants"},
+     .help = "Tokens that the node may run ahead (streamed), lowered to what it grants; of an engine, tokens asked for in one "
+             "request; without: 32 of a node, of an engine all that the answer may need"},
     {.name = "draft",
      .kind = CS_OPTION_CHOICE,
      .value_name = "HOW",
@@ -77,7 +92,7 @@ static const cs_option cloud_options[] = {
      .range = {.min = 1, .max = 86400000},
      .default_value = "30000",
      FIELD(timeout_ms),
-     .help = "Longest wait for the node, connecting again included"},
+     .help = "Longest wait for the cloud, trying again included"},
     {.name = "on-cloud-failure",
      .kind = CS_OPTION_CHOICE,
      .value_name = "WHAT",
@@ -101,6 +116,16 @@ static const cs_option cloud_options[] = {
 const cs_option_group cs_group_cloud = CS_OPTION_GROUP("Cloud", cloud_options);
 
 /* ---- what follows from them -------------------------------------------------------------------------------------- */
+
+static bool is_node_url(const char *url)
+{
+    return strncmp(url, "ws://", 5) == 0 || strncmp(url, "wss://", 6) == 0;
+}
+
+bool cs_settings_is_engine(const cs_settings *settings)
+{
+    return settings->cloud != NULL && !is_node_url(settings->cloud);
+}
 
 costeer_cloud_mode cs_settings_mode(const cs_settings *settings)
 {
@@ -132,30 +157,77 @@ static int check_presence(const cs_settings *s, const cs_arguments *arguments)
     static const char *const local[] = {"threads-llm", "gpu-layers-llm"};
     for (size_t i = 0; i < cs_group_cloud.n_options && s->cloud == NULL; i++) {
         if (cs_arguments_have(arguments, cs_group_cloud.options[i].name)) {
-            return cs_fail(CS_EXIT_USAGE, "--%s: needs --cloud, the node it is about", cs_group_cloud.options[i].name);
+            return cs_fail(CS_EXIT_USAGE, "--%s: needs --cloud, the node or engine it is about", cs_group_cloud.options[i].name);
         }
     }
     for (size_t i = 0; i < sizeof local / sizeof local[0] && s->cloud != NULL; i++) {
         if (cs_arguments_have(arguments, local[i])) {
-            return cs_fail(CS_EXIT_USAGE, "--%s and --cloud exclude each other: the node has the LLM", local[i]);
+            return cs_fail(CS_EXIT_USAGE, "--%s and --cloud exclude each other: the LLM is elsewhere", local[i]);
         }
     }
     return CS_EXIT_OK;
 }
 
+/* What stands before the host: the engine's name, if any, is taken off. NULL: no URL that is known. */
+static const char *find_scheme(const char *url)
+{
+    static const char *const engines[] = {"llama-server+", "vllm+", "sglang+", "openai+"};
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof engines / sizeof engines[0]; i++) {
+        size_t n = strlen(engines[i]);
+        if (strncmp(url, engines[i], n) == 0) {
+            url += n;
+            break;
+        }
+    }
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        if (strncmp(url, schemes[i], strlen(schemes[i])) == 0) {
+            return url;
+        }
+    }
+    return NULL;
+}
+
 /* The URL may hold a secret that was put there by mistake, so it is not repeated. */
 static int check_url(const cs_settings *s)
 {
-    bool is_secure = strncmp(s->cloud, "wss://", 6) == 0;
-    if (!is_secure && strncmp(s->cloud, "ws://", 5) != 0) {
-        return cs_fail(CS_EXIT_USAGE, "--cloud: needs a URL like wss://HOST:PORT, or ws://HOST:PORT on this machine");
+    const char *url = is_node_url(s->cloud) ? s->cloud : find_scheme(s->cloud);
+    if (url == NULL) {
+        return cs_fail(CS_EXIT_USAGE,
+                       "--cloud: needs a URL: wss://HOST:PORT of a node (ws:// on this machine), or https://HOST:PORT "
+                       "of an engine, with llama-server+, vllm+, sglang+ or openai+ before it");
     }
-    const char *host = s->cloud + (is_secure ? 6 : 5);
+    const char *host = strchr(url, '/') + 2;
+    bool is_secure = strncmp(url, "wss:", 4) == 0 || strncmp(url, "https:", 6) == 0;
     if (memchr(host, '@', strcspn(host, "/")) != NULL) {
-        return cs_fail(CS_EXIT_USAGE, "--cloud: the URL holds credentials, which others can see; use --cloud-token-file");
+        return cs_fail(CS_EXIT_USAGE, "--cloud: the URL holds credentials, which others can see; use %s",
+                       cs_settings_is_engine(s) ? "--cloud-key-file" : "--cloud-token-file");
     }
     if (s->cloud_ca != NULL && !is_secure) {
-        return cs_fail(CS_EXIT_USAGE, "--cloud-ca: needs a wss:// URL; ws:// has no certificates");
+        return cs_fail(CS_EXIT_USAGE, "--cloud-ca: needs a wss:// or https:// URL; %s:// has no certificates",
+                       cs_settings_is_engine(s) ? "http" : "ws");
+    }
+    return CS_EXIT_OK;
+}
+
+/* What only a node has, and what only an engine has. */
+static int check_kind(const cs_settings *s)
+{
+    if (!cs_settings_is_engine(s)) {
+        return s->cloud_key_file == NULL && s->cloud_model == NULL
+                   ? CS_EXIT_OK
+                   : cs_fail(CS_EXIT_USAGE, "--%s: is for an engine; a node %s",
+                             s->cloud_key_file != NULL ? "cloud-key-file" : "cloud-model",
+                             s->cloud_key_file != NULL ? "takes --cloud-token-file" : "has one model");
+    }
+    if (s->cloud_token_file != NULL) {
+        return cs_fail(CS_EXIT_USAGE, "--cloud-token-file: is for a costeer node; an engine takes --cloud-key-file");
+    }
+    if (s->half_precision) {
+        return cs_fail(CS_EXIT_USAGE, "--half-precision: only a costeer node can send 16-bit values");
+    }
+    if (cs_settings_drafts_privately(s)) {
+        return cs_fail(CS_EXIT_USAGE, "--draft private: only a costeer node takes drafts with corrections");
     }
     return CS_EXIT_OK;
 }
@@ -212,6 +284,9 @@ int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *argumen
     if (!cs_arguments_have(arguments, "base-top-k")) {
         settings->base_top_k = BASE_TOP_K_REMOTE;
     }
+    if (settings->window == 0 && !cs_settings_is_engine(settings)) {
+        settings->window = WINDOW_OF_NODE;
+    }
     if (settings->half_precision && (settings->constant_k || settings->sampler.temperature > 0.0)) {
         return cs_fail(CS_EXIT_USAGE,
                        "--half-precision: where it proves nothing exact values are asked for, which --constant-k forbids and "
@@ -221,6 +296,9 @@ int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *argumen
         return cs_fail(CS_EXIT_USAGE, "--half-precision: needs a --base-top-k above 0; all of the LLM always comes exact");
     }
     exit_code = check_url(settings);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = check_kind(settings);
+    }
     if (exit_code == CS_EXIT_OK) {
         exit_code = check_mode(settings, arguments);
     }

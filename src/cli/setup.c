@@ -137,8 +137,9 @@ static costeer_ensemble_params make_params(cs_setup *setup)
     if (s->cloud != NULL && uses_llm) {
         params.connect = cs_remote_connect;
         params.connect_user = &setup->remote;
-        /* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. */
-        params.by_chat = s->chat_template == NULL;
+        /* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. An engine
+         * gets tokens: what spells them here has the template too. */
+        params.by_chat = s->chat_template == NULL && !cs_settings_is_engine(s);
         params.allow_context_upload = s->allow_context_upload;
     }
     return params;

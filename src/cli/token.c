@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shorter ones can be guessed; longer ones do not fit the header lines that servers usually take. */
-#define TOKEN_BYTES_MIN 8
+/* Longer ones do not fit the header lines that servers usually take. */
 #define TOKEN_BYTES_MAX 512
 
 /* A token file is a line; what is larger is another file given by mistake. */
@@ -24,7 +23,7 @@ static void wipe(char *bytes, size_t n_bytes)
     }
 }
 
-static int check_token(const char *name, const char *token, size_t n_bytes)
+static int check_token(const char *name, const char *token, size_t n_bytes, int n_min)
 {
     for (size_t i = 0; i < n_bytes; i++) {
         if (token[i] <= ' ' || token[i] > '~') {
@@ -32,14 +31,14 @@ static int check_token(const char *name, const char *token, size_t n_bytes)
                            i + 1);
         }
     }
-    if (n_bytes < TOKEN_BYTES_MIN || n_bytes > TOKEN_BYTES_MAX) {
-        return cs_fail(CS_EXIT_INPUT, "%s: the first line has %zu characters; a token has %d to %d", name, n_bytes,
-                       TOKEN_BYTES_MIN, TOKEN_BYTES_MAX);
+    if (n_bytes < (size_t)n_min || n_bytes > TOKEN_BYTES_MAX) {
+        return cs_fail(CS_EXIT_INPUT, "%s: the first line has %zu characters; a token has %d to %d", name, n_bytes, n_min,
+                       TOKEN_BYTES_MAX);
     }
     return CS_EXIT_OK;
 }
 
-int cs_token_read(const char *path, char **out)
+int cs_token_read(const char *path, int n_min, char **out)
 {
     const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
     char *text;
@@ -52,7 +51,7 @@ int cs_token_read(const char *path, char **out)
     const char *end = memchr(text, '\n', n_bytes);
     size_t length = end != NULL ? (size_t)(end - text) : n_bytes;
     length -= length > 0 && text[length - 1] == '\r' ? 1U : 0U;
-    int exit_code = check_token(name, text, length);
+    int exit_code = check_token(name, text, length, n_min);
     if (exit_code != CS_EXIT_OK) {
         wipe(text, n_bytes);
         free(text);

@@ -4,6 +4,7 @@
  */
 #include "cloud/audit.h"
 
+#include "cloud/api_dialect.h"
 #include "util/buffer.h"
 #include "util/error.h"
 #include "util/utf8.h"
@@ -196,4 +197,54 @@ costeer_err cs_audit_connect(const cs_audit *audit, const cs_native_url *url, bo
         set_int(line, "port", url->port);
     }
     return emit(audit, line, err);
+}
+
+/* ---- engines ----------------------------------------------------------------------------------------------------- */
+
+static json_t *make_request_line(const char *kind, const char *path, size_t n_bytes)
+{
+    json_t *line = json_object();
+    if (line != NULL) {
+        (void)json_object_set_new(line, "kind", json_string(kind));
+        (void)json_object_set_new(line, "path", json_string(path));
+        (void)json_object_set_new(line, "position", json_null());
+        (void)json_object_set_new(line, "tokens", json_array());
+        set_int(line, "bytes", (int64_t)n_bytes);
+        set_int(line, "message_bytes", (int64_t)n_bytes);
+    }
+    return line;
+}
+
+costeer_err cs_audit_check(const cs_audit *audit, const char *path, const char *text, size_t n_bytes, costeer_error *err)
+{
+    if (audit->write == NULL) {
+        return COSTEER_OK;
+    }
+    json_t *line = make_request_line("check", path, n_bytes);
+    (void)json_object_set_new(line, "text", json_string(text));
+    return emit(audit, line, err);
+}
+
+costeer_err cs_audit_request(const cs_audit *audit, const char *path, const cs_api_ask *ask, size_t n_prompt, size_t n_bytes,
+                             costeer_error *err)
+{
+    if (audit->write == NULL) {
+        return COSTEER_OK;
+    }
+    const size_t n_answer = ask->n_tokens - n_prompt - (size_t)ask->n_drafts;
+    const int32_t *answer = ask->tokens + n_prompt;
+    json_t *line = make_request_line("request", path, n_bytes);
+    set_tokens(audit, line, ask->tokens, n_prompt, answer, n_answer);
+    (void)json_object_set_new(line, "accepted", make_ids(answer, n_answer));
+    (void)json_object_set_new(line, "stream", json_boolean(ask->is_stream));
+    set_int(line, "max_tokens", ask->n_predict);
+    set_int(line, "position", (int64_t)n_answer);
+    set_int(line, "top_k", ask->top_k);
+    const costeer_err code = emit(audit, line, err);
+    if (code != COSTEER_OK || ask->n_drafts == 0) {
+        return code;
+    }
+    json_t *drafts = json_pack("{s:s, s:i, s:I}", "kind", "draft", "bytes", 0, "position", (json_int_t)n_answer);
+    set_tokens(audit, drafts, answer + n_answer, (size_t)ask->n_drafts, NULL, 0);
+    return emit(audit, drafts, err);
 }

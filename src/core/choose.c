@@ -24,6 +24,7 @@ struct cs_chooser {
     int32_t n_vocab;
     int32_t top_k; /* entries of the base that come unasked; 0: all */
     bool constant_k;
+    bool require_certified;
     double temperature;
     double unsent_tolerance;
     costeer_sampler *sampler;
@@ -53,6 +54,7 @@ costeer_err cs_chooser_create(const costeer_session_params *params, int32_t n_vo
     chooser->n_vocab = n_vocab;
     chooser->top_k = params->base_top_k;
     chooser->constant_k = params->constant_k;
+    chooser->require_certified = params->require_certified;
     chooser->temperature = params->sampler.temperature;
     chooser->unsent_tolerance = params->unsent_tolerance;
     const costeer_err code = costeer_sampler_create(&params->sampler, n_vocab, &chooser->sampler, err);
@@ -262,6 +264,19 @@ static costeer_err choose_and_prove(cs_chooser *chooser, const costeer_base *bas
     return code == COSTEER_OK ? prove(chooser, base, in, out, found, err) : code;
 }
 
+/* No deeper base is to be had, or may be asked for. */
+static costeer_err keep_unproved(const cs_chooser *chooser, const costeer_base *base, costeer_position *at, costeer_error *err)
+{
+    if (chooser->require_certified) {
+        return cs_error_set(err, COSTEER_EUNCERTIFIED, "session",
+                            "the token at position %d cannot be certified with the %d entries that the cloud gives "
+                            "(--require-certified); use a larger --base-top-k where it grants one",
+                            at->position, base->n);
+    }
+    at->uncertified_kept = true;
+    return COSTEER_OK;
+}
+
 costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, const costeer_delta *deltas, size_t n_deltas,
                                      costeer_distribution *from, costeer_position *at, costeer_choice *out, costeer_error *err)
 {
@@ -270,9 +285,10 @@ costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, 
     int32_t n_grown = 0;
     for (;;) {
         proof found;
-        const bool has_all = at->n_deepened > 0 && top_k == 0;
+        const bool has_all = at->n_deepened > 0 && top_k == 0 && !from->is_deepest;
         const int64_t start = cs_clock_us();
-        costeer_err code = choose_and_prove(chooser, &from->base, &in, !has_all && !chooser->constant_k, out, &found, err);
+        const bool may_deepen = !has_all && !chooser->constant_k && !from->is_deepest;
+        costeer_err code = choose_and_prove(chooser, &from->base, &in, may_deepen, out, &found, err);
         at->fuse_us += cs_clock_us() - start;
         if (code != COSTEER_OK) {
             return code;
@@ -282,9 +298,8 @@ costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, 
         if (found.is_certain || has_all) {
             return COSTEER_OK;
         }
-        if (chooser->constant_k) {
-            at->uncertified_kept = true;
-            return COSTEER_OK;
+        if (!may_deepen) {
+            return keep_unproved(chooser, &from->base, at, err);
         }
         if (!found.may_be_exact) {
             top_k = deeper(chooser, top_k, n_grown++);

@@ -40,6 +40,8 @@ const char *costeer_err_name(costeer_err code)
         return "COSTEER_ECLOUD";
     case COSTEER_EINTERNAL:
         return "COSTEER_EINTERNAL";
+    case COSTEER_EUNCERTIFIED:
+        return "COSTEER_EUNCERTIFIED";
     case COSTEER_EABORTED:
         return "COSTEER_EABORTED";
     }

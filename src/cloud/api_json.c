@@ -1,0 +1,99 @@
+/*
+ * Reading JSON that an engine sent: every access checks the type, and an error names the field. NaN and Infinity, which some
+ * Python servers write, are no JSON; jansson refuses them.
+ */
+#include "cloud/api_dialect.h"
+#include "util/error.h"
+#include "util/utf8.h"
+
+#include <string.h>
+
+/* Where the text is broken is shown with so much of it. */
+#define SHOWN_BYTES 24
+
+costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_error *err)
+{
+    json_error_t where;
+    *out = json_loadb(text, n, JSON_ALLOW_NUL, &where); /* a token may be the byte 0 */
+    if (*out != NULL) {
+        return COSTEER_OK;
+    }
+    char shown[SHOWN_BYTES + 1];
+    size_t at = where.position > 0 && (size_t)where.position <= n ? (size_t)where.position : n;
+    at = at > SHOWN_BYTES ? at - SHOWN_BYTES : 0;
+    size_t n_shown = n - at < SHOWN_BYTES ? n - at : SHOWN_BYTES;
+    for (size_t i = 0; i < n_shown; i++) {
+        shown[i] = text[at + i] >= ' ' && text[at + i] <= '~' ? text[at + i] : '?';
+    }
+    shown[n_shown] = '\0';
+    return cs_error_set(err, COSTEER_ECLOUD, "cloud",
+                        "the engine's answer is no JSON: it is broken or cut off at byte %d: \"%s\"", where.position, shown);
+}
+
+costeer_err cs_api_json_refuse(const char *where, const char *what, costeer_error *err)
+{
+    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine's answer: %s: %s", where, what);
+}
+
+costeer_err cs_api_json_int(const json_t *value, const char *where, int64_t min, int64_t max, int64_t *out, costeer_error *err)
+{
+    if (!json_is_integer(value)) {
+        return cs_api_json_refuse(where, value == NULL ? "missing" : "no whole number", err);
+    }
+    *out = (int64_t)json_integer_value(value);
+    return *out >= min && *out <= max ? COSTEER_OK : cs_api_json_refuse(where, "out of range", err);
+}
+
+costeer_err cs_api_json_number(const json_t *value, const char *where, double *out, costeer_error *err)
+{
+    if (!json_is_number(value)) {
+        return cs_api_json_refuse(where, value == NULL ? "missing" : "no number", err);
+    }
+    *out = json_number_value(value);
+    return COSTEER_OK;
+}
+
+int64_t cs_api_json_int_or(const json_t *object, const char *key, int64_t missing)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) ? (int64_t)json_integer_value(value) : missing;
+}
+
+costeer_err cs_api_json_member(const json_t *object, const char *key, json_type type, const json_t **out, costeer_error *err)
+{
+    *out = json_object_get(object, key);
+    if (*out == NULL) {
+        return cs_api_json_refuse(key, json_is_object(object) ? "missing" : "not in an object", err);
+    }
+    return json_typeof(*out) == type ? COSTEER_OK : cs_api_json_refuse(key, type == JSON_ARRAY ? "no array" : "no object", err);
+}
+
+void cs_api_json_message(const json_t *answer, char *out, size_t n)
+{
+    const json_t *error = json_object_get(answer, "error");
+    const json_t *found = json_is_object(error) ? json_object_get(error, "message") : error;
+    found = json_is_string(found) ? found : json_object_get(answer, "message");
+    found = json_is_string(found) ? found : json_object_get(answer, "detail");
+    const char *text = json_string_value(found);
+    size_t length = text != NULL ? strlen(text) : 0;
+    length = length < n ? length : n - 1;
+    while (length > 0 && text[length] != '\0' && ((unsigned char)text[length] & 0xC0) == 0x80) {
+        length--; /* not in the middle of a character */
+    }
+    for (size_t i = 0; i < length; i++) {
+        out[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7F ? ' ' : text[i];
+    }
+    out[length] = '\0';
+}
+
+json_t *cs_api_json_ids(const int32_t *ids, size_t n)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; out != NULL && i < n; i++) {
+        if (json_array_append_new(out, json_integer(ids[i])) != 0) {
+            json_decref(out);
+            return NULL;
+        }
+    }
+    return out;
+}

@@ -1,0 +1,227 @@
+/*
+ * Sorting is by value, then by id: engines sort by their own logits, whose ties JSON's rounding may have made, and the lowest id
+ * wins a tie everywhere in CoSteer. Only the K best are kept: vLLM adds the sampled token to them when it is not among them, and
+ * with it the last value would be no bound of the unsent ones.
+ */
+#include "cloud/api_positions.h"
+
+#include "util/error.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Models pad their output beyond the tokenizer's vocabulary, each family member by its own multiple (128 … 1,024): such ids may
+ * come. */
+#define PADDING_MAX 4096
+
+/* What stands for −inf where JSON has none: −9999 in vLLM, the smallest float in llama-server. No real log-probability is near
+ * it. */
+#define NEGATIVE_INFINITY (-9000.0)
+
+/* A log-probability may exceed 0 by rounding, and the sum of all probabilities 1 (certify.c allows the same). */
+#define VALUE_SLACK 1e-4
+#define SUM_SLACK   1e-4
+
+/* Drafts of one request, or tokens of one event: more is a mistake. */
+#define POSITIONS_MAX 1048576
+
+static costeer_err no_memory(costeer_error *err)
+{
+    return cs_error_set(err, COSTEER_ENOMEM, "cloud", "no memory for an engine's answer");
+}
+
+costeer_err cs_api_positions_init(cs_api_positions *positions, int32_t n_vocab, costeer_error *err)
+{
+    *positions = (cs_api_positions){.n_vocab = n_vocab};
+    positions->seen = calloc(((size_t)n_vocab + 63) / 64, sizeof *positions->seen);
+    return positions->seen != NULL ? COSTEER_OK : no_memory(err);
+}
+
+void cs_api_positions_dispose(cs_api_positions *positions)
+{
+    for (int32_t i = 0; i < positions->capacity; i++) {
+        free(positions->ring[i].ids);
+        free(positions->ring[i].values);
+    }
+    free(positions->ring);
+    free(positions->scratch);
+    free(positions->seen);
+    *positions = (cs_api_positions){.n_vocab = 0};
+}
+
+void cs_api_positions_reset(cs_api_positions *positions, int32_t first)
+{
+    positions->first = first;
+    positions->n = 0;
+}
+
+static cs_api_position *at(const cs_api_positions *positions, int32_t i)
+{
+    return &positions->ring[(positions->head + i) % positions->capacity];
+}
+
+const cs_api_position *cs_api_positions_find(const cs_api_positions *positions, int32_t position)
+{
+    const int32_t i = position - positions->first;
+    return i >= 0 && i < positions->n ? at(positions, i) : NULL;
+}
+
+void cs_api_positions_drop_before(cs_api_positions *positions, int32_t position)
+{
+    while (positions->n > 0 && positions->first < position) {
+        positions->head = (positions->head + 1) % positions->capacity;
+        positions->first++;
+        positions->n--;
+    }
+}
+
+/* ---- adding ------------------------------------------------------------------------------------------------------ */
+
+/* A place behind the last. Growing keeps the order by turning the ring to begin at 0. */
+static cs_api_position *push(cs_api_positions *positions)
+{
+    if (positions->n == positions->capacity) {
+        const int32_t capacity = positions->capacity == 0 ? 8 : 2 * positions->capacity;
+        cs_api_position *ring = capacity > POSITIONS_MAX ? NULL : calloc((size_t)capacity, sizeof *ring);
+        if (ring == NULL) {
+            return NULL;
+        }
+        for (int32_t i = 0; i < positions->n; i++) {
+            ring[i] = *at(positions, i);
+        }
+        free(positions->ring);
+        positions->ring = ring;
+        positions->capacity = capacity;
+        positions->head = 0;
+    }
+    cs_api_position *p = at(positions, positions->n++);
+    p->n = 0;
+    p->own_token = -1;
+    p->is_known = p->is_all = false;
+    return p;
+}
+
+void cs_api_positions_begin(cs_api_positions *positions)
+{
+    positions->n_scratch = positions->n_added = 0;
+}
+
+costeer_err cs_api_positions_add(cs_api_positions *positions, int64_t id, double value, costeer_error *err)
+{
+    if (id < 0 || id >= (int64_t)positions->n_vocab + PADDING_MAX) {
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent token %lld, which is not one of the vocabulary's %d",
+                            (long long)id, positions->n_vocab);
+    }
+    if (isnan(value) || value > VALUE_SLACK) {
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud",
+                            "the engine sent %g for token %lld, which is no log-probability: it may send logits (vLLM: start it "
+                            "with --logprobs-mode raw_logprobs)",
+                            value, (long long)id);
+    }
+    positions->n_added += positions->n_added < INT32_MAX && id < positions->n_vocab;
+    if (value <= NEGATIVE_INFINITY || id >= positions->n_vocab) {
+        return COSTEER_OK;
+    }
+    if (positions->n_scratch == positions->scratch_capacity) {
+        const int32_t capacity = positions->scratch_capacity == 0 ? 128 : 2 * positions->scratch_capacity;
+        cs_api_entry *larger = capacity / 4 > positions->n_vocab + PADDING_MAX
+                                   ? NULL
+                                   : realloc(positions->scratch, (size_t)capacity * sizeof *larger);
+        if (larger == NULL) {
+            return no_memory(err);
+        }
+        positions->scratch = larger;
+        positions->scratch_capacity = capacity;
+    }
+    positions->scratch[positions->n_scratch++] = (cs_api_entry){.id = (int32_t)id, .value = (float)fmin(value, 0.0)};
+    return COSTEER_OK;
+}
+
+static int compare(const void *left, const void *right)
+{
+    const cs_api_entry *a = left;
+    const cs_api_entry *b = right;
+    if (a->value != b->value) {
+        return a->value > b->value ? -1 : 1;
+    }
+    return a->id < b->id ? -1 : a->id > b->id;
+}
+
+static void sort(cs_api_entry *entries, int32_t n)
+{
+    for (int32_t i = 1; i < n; i++) {
+        if (compare(&entries[i - 1], &entries[i]) > 0) {
+            qsort(entries, (size_t)n, sizeof *entries, compare);
+            return;
+        }
+    }
+}
+
+static costeer_err check(const cs_api_positions *positions, costeer_error *err)
+{
+    double sum = 0;
+    costeer_err code = positions->n_scratch > 0
+                           ? COSTEER_OK
+                           : cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent a position without log-probabilities");
+    for (int32_t i = 0; code == COSTEER_OK && i < positions->n_scratch; i++) {
+        const cs_api_entry *e = &positions->scratch[i];
+        const uint64_t bit = UINT64_C(1) << (e->id & 63);
+        if (positions->seen[e->id >> 6] & bit) {
+            code = cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent token %d twice for one position", e->id);
+        }
+        positions->seen[e->id >> 6] |= bit;
+        sum += exp((double)e->value);
+    }
+    for (int32_t i = 0; i < positions->n_scratch; i++) {
+        positions->seen[positions->scratch[i].id >> 6] = 0;
+    }
+    if (code == COSTEER_OK && sum > 1 + SUM_SLACK) {
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud",
+                            "the engine's probabilities add up to %.4f, more than 1: they are not raw log-probabilities (vLLM: "
+                            "start it with --logprobs-mode raw_logprobs)",
+                            sum);
+    }
+    return code;
+}
+
+static bool reserve(cs_api_position *p, int32_t n)
+{
+    if (n <= p->capacity) {
+        return true;
+    }
+    int32_t *ids = realloc(p->ids, (size_t)n * sizeof *ids);
+    p->ids = ids != NULL ? ids : p->ids;
+    float *values = realloc(p->values, (size_t)n * sizeof *values);
+    p->values = values != NULL ? values : p->values;
+    p->capacity = ids != NULL && values != NULL ? n : p->capacity;
+    return n <= p->capacity;
+}
+
+costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token, int32_t top_k, costeer_error *err)
+{
+    const costeer_err code = check(positions, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    sort(positions->scratch, positions->n_scratch);
+    const int32_t n = top_k > 0 && top_k < positions->n_scratch ? top_k : positions->n_scratch;
+    cs_api_position *p = push(positions);
+    if (p == NULL || !reserve(p, n)) {
+        return no_memory(err);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        p->ids[i] = positions->scratch[i].id;
+        p->values[i] = positions->scratch[i].value;
+    }
+    p->n = n;
+    p->own_token = own_token >= 0 && own_token < positions->n_vocab ? (int32_t)own_token : -1;
+    p->is_known = true;
+    p->is_all = n == positions->n_scratch && positions->n_added >= positions->n_vocab;
+    return COSTEER_OK;
+}
+
+costeer_err cs_api_positions_skip(cs_api_positions *positions, costeer_error *err)
+{
+    return push(positions) != NULL ? COSTEER_OK : no_memory(err);
+}
