@@ -1,7 +1,8 @@
 /*
  * An audit file is JSON lines, one per message. The table below is the whole of what may stand in them: a kind or a field that is
  * not in it, or has another type, is an error that names its line. The file is written by the device from the bytes that it sends
- * (see costeer_audit_fn), so this is also the list of all that a cloud node can get.
+ * (see costeer_audit_fn), so this is also the list of all that a cloud can get: a node in frames, an engine in requests and
+ * checks.
  *
  * A draft is settled by what comes after it: a commit or a later message accepts its beginning, a correction withdraws the rest.
  */
@@ -78,6 +79,16 @@ static const kind kinds[CS_AUDIT_KINDS] = {
     [CS_AUDIT_CLOSE] = {"close", false, {NO_POSITION}},
     [CS_AUDIT_ERROR] = {"error", false, {NO_POSITION}},
     [CS_AUDIT_PING] = {"ping", false, {NO_POSITION, {"nonce", INTEGER, true}, {"reply", BOOLEAN, true}}},
+    [CS_AUDIT_CHECK] = {"check", true, {NO_POSITION, {"path", TEXT, true}}},
+    [CS_AUDIT_COMPLETION] = {"request",
+                             true,
+                             {A_POSITION,
+                              {"accepted", TOKENS, true},
+                              {"max_tokens", INTEGER, true},
+                              {"path", TEXT, true},
+                              {"session", TEXT, true},
+                              {"stream", BOOLEAN, true},
+                              {"top_k", INTEGER, true}}},
 };
 
 const char *cs_audit_kind_name(int which)
@@ -108,6 +119,9 @@ typedef struct reader {
     cs_audit_file *audit;
     live_draft draft;
     int64_t next_position; /* behind what was emitted last */
+    char session[64];      /* of the last request to an engine */
+    int64_t n_told;        /* tokens of its answer that were told so far */
+    cs_buffer told;        /* and their text */
     cs_buffer request;     /* text of the last answer's first open */
     bool no_memory;
 } reader;
@@ -303,6 +317,76 @@ static void add_open(reader *r, const json_t *line)
     append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "mode"));
 }
 
+/* How many tokens of the draft are at their places in the answer. */
+static int64_t count_kept(const live_draft *d, const json_t *accepted)
+{
+    const json_t *tokens = json_object_get(d->line, "tokens");
+    int64_t n = 0;
+    while (n < d->n && (size_t)(d->position + n) < json_array_size(accepted) &&
+           json_integer_value(json_array_get(tokens, (size_t)n)) ==
+               json_integer_value(json_array_get(accepted, (size_t)(d->position + n)))) {
+        n++;
+    }
+    return n;
+}
+
+/* Of the answer's text, which every request repeats, what is new. */
+static void emit_new(reader *r, const char *bytes, size_t n_bytes)
+{
+    size_t n_same = 0;
+    while (n_same < n_bytes && n_same < r->told.n_bytes && bytes[n_same] == r->told.bytes[n_same]) {
+        n_same++;
+    }
+    append(r, CS_AUDIT_EMITTED, bytes + n_same, n_bytes - n_same, n_same > 0);
+    r->told.n_bytes = n_same;
+    r->no_memory = r->no_memory || (n_bytes > n_same && !cs_buffer_append(&r->told, bytes + n_same, n_bytes - n_same));
+}
+
+/* The first request of an answer has the prompt's text; the others have it too, and the answer's behind it. */
+static void add_request_text(reader *r, const json_t *text)
+{
+    const cs_buffer *asked = &r->request;
+    const char *bytes = json_string_value(text);
+    size_t n_bytes = json_string_length(text);
+    if (asked->n_bytes > 0 && n_bytes >= asked->n_bytes && memcmp(bytes, asked->bytes, asked->n_bytes) == 0) {
+        emit_new(r, bytes + asked->n_bytes, n_bytes - asked->n_bytes);
+        return;
+    }
+    append(r, CS_AUDIT_REQUEST, bytes, n_bytes, false);
+    r->no_memory = r->no_memory || (n_bytes > 0 && !cs_buffer_append(&r->request, bytes, n_bytes));
+}
+
+/* A request to an engine has the prompt and the answer so far, every time. */
+static void add_request(reader *r, const json_t *line)
+{
+    const json_t *accepted = json_object_get(line, "accepted");
+    const char *session = json_string_value(json_object_get(line, "session"));
+    int64_t n_accepted = (int64_t)json_array_size(accepted);
+    if (r->draft.n > 0) { /* its tokens were counted with it */
+        r->n_told = r->draft.position + count_kept(&r->draft, accepted);
+        drop_draft(r, r->n_told, CS_AUDIT_WITHDRAWN);
+    }
+    if (strncmp(r->session, session, sizeof r->session - 1) != 0) { /* another answer */
+        size_t n = strlen(session) < sizeof r->session - 1 ? strlen(session) : sizeof r->session - 1;
+        memcpy(r->session, session, n);
+        r->session[n] = '\0';
+        r->n_told = 0;
+        r->told.n_bytes = r->request.n_bytes = 0;
+        r->audit->n_answers++;
+        r->audit->n_prompt_tokens += (int64_t)json_array_size(json_object_get(line, "tokens"));
+    }
+    r->audit->n_tokens += n_accepted > r->n_told ? n_accepted - r->n_told : 0;
+    r->n_told = n_accepted > r->n_told ? n_accepted : r->n_told;
+    add_request_text(r, json_object_get(line, "text"));
+    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "path"));
+}
+
+static void add_check(reader *r, const json_t *line)
+{
+    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "path"));
+    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "text"));
+}
+
 static void add_connect(reader *r, const json_t *line)
 {
     append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "host"));
@@ -352,6 +436,12 @@ static void add_line(reader *r, json_t *line, int which)
     case CS_AUDIT_DRAFT:
         add_draft(r, line, position, n_tokens);
         break;
+    case CS_AUDIT_CHECK:
+        add_check(r, line);
+        break;
+    case CS_AUDIT_COMPLETION:
+        add_request(r, line);
+        break;
     case CS_AUDIT_CLOSE:
         drop_draft(r, 0, CS_AUDIT_UNSETTLED);
         break;
@@ -380,7 +470,7 @@ int cs_audit_file_read(const char *path, cs_audit_file *out)
     size_t n_bytes;
     reader r = {.name = strcmp(path, "-") == 0 ? "standard input" : path, .audit = out, .next_position = -1};
     memset(out, 0, sizeof *out);
-    r.request.cap = FILE_BYTES_MAX;
+    r.request.cap = r.told.cap = FILE_BYTES_MAX;
     for (int i = 0; i < CS_AUDIT_PLACES; i++) {
         out->texts[i].cap = FILE_BYTES_MAX;
     }
@@ -398,6 +488,7 @@ int cs_audit_file_read(const char *path, cs_audit_file *out)
     }
     drop_draft(&r, 0, CS_AUDIT_UNSETTLED);
     cs_buffer_dispose(&r.request);
+    cs_buffer_dispose(&r.told);
     free(text);
     return exit_code;
 }

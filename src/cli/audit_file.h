@@ -17,6 +17,8 @@ enum {
     CS_AUDIT_CLOSE,
     CS_AUDIT_ERROR,
     CS_AUDIT_PING,
+    CS_AUDIT_CHECK,      /**< what an engine is asked before the first token, and spare connections */
+    CS_AUDIT_COMPLETION, /**< "request": prompt and answer so far, to an engine */
     CS_AUDIT_KINDS
 };
 
@@ -37,8 +39,8 @@ typedef struct cs_audit_kind {
 /** What an audit file holds; all-zero before cs_audit_file_read(). */
 typedef struct cs_audit_file {
     cs_audit_kind kinds[CS_AUDIT_KINDS];
-    int64_t n_messages; /**< WebSocket messages; one may hold several of the kinds */
-    int64_t n_bytes;    /**< of them, their headers included */
+    int64_t n_messages; /**< WebSocket messages, of which one may hold several of the kinds; HTTP requests */
+    int64_t n_bytes;    /**< of them, the headers of WebSocket included */
     int64_t n_answers;
     int64_t n_reopened; /**< taken up again after a lost connection */
     int64_t n_prompt_tokens;

@@ -217,7 +217,7 @@ static int run(const cs_command *self, int argc, char **argv)
 const cs_command cs_command_audit = {
     .name = "audit",
     .arguments = "FILE",
-    .summary = "check what was sent to a cloud node",
+    .summary = "check what was sent to a cloud",
     .description =
         "Reads a file that --audit wrote, adds up what was sent, and checks that it holds nothing but the messages and fields "
         "of the protocol. A line that is damaged, or holds anything else, is named and gives exit code 3.\n"
@@ -230,7 +230,14 @@ const cs_command cs_command_audit = {
         "unsettled when the answer ended, unless the answer says the same. A draft of which only the beginning was accepted "
         "counts as a whole.\n"
         "\n"
-        "--json prints messages, bytes (with the headers of WebSocket), answers, reopened (after a lost connection), kinds (n "
+        "What went to an engine (llama-server, vLLM, ...) stands as requests, each with the whole prompt and answer so far, and "
+        "as "
+        "checks: the text of ours that it is tried with before the first token, and requests without content that keep "
+        "connections "
+        "ready. Beside that, HTTP headers hold the host, the key, and a random number for each answer (session).\n"
+        "\n"
+        "--json prints messages, bytes (with the headers of WebSocket, without those of HTTP), answers, reopened (after a lost "
+        "connection), kinds (n "
         "and bytes of each), prompt_tokens, tokens_sent, drafts_sent, withdrawn, unsettled, corrections and deepenings; with "
         "--context also context_runs (place, text and violation of each) and violations (their number).",
     .examples = "  costeer generate --cloud ws://127.0.0.1:8790 --audit sent.jsonl --context notes.txt \"Plan my day.\"\n"

@@ -27,6 +27,7 @@ const cs_help_row cs_help_exit_codes[] = {
     {"5", "output: not writable, or the disk is full"},
     {"6", "cloud: not reached, refused, failed or timed out"},
     {"7", "numeric: a model gave NaN or no usable distribution"},
+    {"8", "uncertified: a token could not be proved, and --require-certified was given"},
     {"130", "interrupted (SIGINT; SIGTERM gives 143, SIGHUP 129): what was written so far stays; a second signal kills"},
     {"141", "the reader of standard output went away (as SIGPIPE would give)"},
     {NULL, NULL}};
@@ -35,6 +36,9 @@ const cs_help_row cs_help_environment[] = {
     {"COSTEER_MODELS_DIR", "the folder of the built-in pair; nowhere else is then looked for it"},
     {"COSTEER_CACHE_DIR", "the folder where the tables between two vocabularies are kept; without: costeer under "
                           "$XDG_CACHE_HOME, else ~/.cache/costeer; nowhere when neither that nor HOME is set"},
+    {"http_proxy, https_proxy, all_proxy, no_proxy",
+     "the proxy that an engine (--cloud http://..., https://...) is reached through, and the hosts that are reached without; "
+     "nodes are never reached through one"},
     {"NO_COLOR", "when set and not empty, compare uses no colours"},
     {"COLUMNS", "the width that compare lays its answers out for when the terminal does not tell one"},
     {NULL, NULL}};

@@ -44,8 +44,9 @@ static const cs_option model_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(llm),
-     .help = "The large model, GGUF; without: the built-in one. With --cloud: a GGUF with the vocabulary of the node's model, of "
-             "which nothing else is read; without it that is taken to be the SLM's"},
+     .help =
+         "The large model, GGUF; without: the built-in one. With --cloud: a GGUF with the vocabulary of the cloud's model, of "
+         "which nothing else is read; without it that is taken to be the SLM's"},
     {.name = "slm",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",

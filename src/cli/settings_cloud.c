@@ -99,7 +99,7 @@ static const cs_option cloud_options[] = {
      .choices = "stop|local",
      .default_value = "stop",
      FIELD(on_cloud_failure),
-     .help = "When the node fails for longer than that: stop with exit code 6, or let the SLM finish the answer alone, which is "
+     .help = "When the cloud fails for longer than that: stop with exit code 6, or let the SLM finish the answer alone, which is "
              "told"},
     {.name = "allow-context-upload",
      .kind = CS_OPTION_FLAG,

@@ -253,15 +253,14 @@ static costeer_err check_request(const cs_api *api, const costeer_cloud_request 
 /* Sixteen random bytes: a router keeps an answer's requests at one replica by them, and learns nothing else. */
 static costeer_err begin_session(cs_api *api, costeer_error *err)
 {
-    unsigned char bytes[16];
-    char text[2 * sizeof bytes + 1];
+    unsigned char bytes[(sizeof api->session - 1) / 2];
     if (RAND_bytes(bytes, sizeof bytes) != 1) {
         return cs_error_set(err, COSTEER_EINTERNAL, "cloud", "no random numbers to be had");
     }
     for (size_t i = 0; i < sizeof bytes; i++) {
-        (void)snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+        (void)snprintf(api->session + 2 * i, 3, "%02x", bytes[i]);
     }
-    return cs_api_http_set_session(api->http, text, err);
+    return cs_api_http_set_session(api->http, api->session, err);
 }
 
 static costeer_err api_open(costeer_cloud *cloud, const costeer_cloud_request *request, costeer_error *err)

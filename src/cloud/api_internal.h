@@ -55,6 +55,7 @@ typedef struct cs_api {
     char *body;   /* of the request that is under way */
     float *dense; /* [n_vocab] the base at a position of which all was sent */
     cs_api_phase phase;
+    char session[33]; /* of the answer: random hexadecimal digits */
     cs_api_answer answer;
     cs_api_ask ask; /* the request that is under way, or was the last */
     cs_sse sse;

@@ -73,9 +73,11 @@ static costeer_err find_token(const cs_api_setting *setting, const char *name, s
 static costeer_err find_object(const cs_api_setting *setting, const json_t *object, cs_api_reading *out, int64_t *id,
                                costeer_error *err)
 {
-    if (json_is_integer(json_object_get(object, "id"))) {
+    const json_t *named = json_object_get(object, "token_id"); /* Fireworks */
+    named = named != NULL ? named : json_object_get(object, "id");
+    if (named != NULL) {
         out->has_ids = true;
-        return cs_api_json_int(json_object_get(object, "id"), "logprobs: id", 0, INT32_MAX, id, err);
+        return cs_api_json_int(named, "logprobs: token_id", 0, INT32_MAX, id, err);
     }
     const json_t *bytes = json_object_get(object, "bytes");
     int32_t token = -1;

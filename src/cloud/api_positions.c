@@ -198,6 +198,16 @@ static bool reserve(cs_api_position *p, int32_t n)
     return n <= p->capacity;
 }
 
+/* Where K is cut without a word, the sampled token may have been added to fewer than were asked for: as the last it is dropped.
+ */
+static void drop_addition(cs_api_positions *positions, int64_t own_token)
+{
+    const bool is_all = positions->n_added >= positions->n_vocab;
+    if (!is_all && positions->n_scratch > 1 && positions->scratch[positions->n_scratch - 1].id == own_token) {
+        positions->n_scratch--;
+    }
+}
+
 costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token, int32_t top_k, costeer_error *err)
 {
     const costeer_err code = check(positions, err);
@@ -205,6 +215,7 @@ costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token,
         return code;
     }
     sort(positions->scratch, positions->n_scratch);
+    drop_addition(positions, own_token);
     const int32_t n = top_k > 0 && top_k < positions->n_scratch ? top_k : positions->n_scratch;
     cs_api_position *p = push(positions);
     if (p == NULL || !reserve(p, n)) {

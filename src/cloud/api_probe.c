@@ -118,8 +118,9 @@ static costeer_err take_models(cs_api *api, const json_t *models, costeer_error 
                             api->url.host, json_array_size(list), id != NULL ? id : "");
     }
     if (api->params.model != NULL && found == NULL && json_array_size(list) > 0) {
+        const char *other = json_string_value(json_object_get(json_array_get(list, 0), "id"));
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s has no model \"%.100s\" (--cloud-model); it has \"%.100s\"",
-                            api->url.host, api->params.model, json_string_value(json_object_get(json_array_get(list, 0), "id")));
+                            api->url.host, api->params.model, other != NULL ? other : "");
     }
     (void)snprintf(api->model_name, sizeof api->model_name, "%s",
                    id != NULL                  ? id
@@ -251,12 +252,13 @@ static bool is_spelled(const probe *p, const json_t *text, int32_t id)
     return strlen(theirs) == n - space && memcmp(theirs, piece + space, n - space) == 0;
 }
 
-/* How the engine spells our ids, where it says so with the prompt: [[logprob, id, text]] or [text]. */
+/* How the engine spells our ids, where it says so with the prompt: [[logprob, id, text]], [{"token": text}] or [text]. */
 static costeer_err compare_texts(const probe *p, const json_t *list, costeer_error *err)
 {
     for (size_t i = 0; i < p->tokens.n && i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
-        if (!is_spelled(p, json_is_array(item) ? json_array_get(item, 2) : item, p->tokens.ids[i])) {
+        item = json_is_array(item) ? json_array_get(item, 2) : json_is_object(item) ? json_object_get(item, "token") : item;
+        if (!is_spelled(p, item, p->tokens.ids[i])) {
             char what[128];
             (void)snprintf(what, sizeof what, "it spells token %d differently", p->tokens.ids[i]);
             return other_vocabulary(p->api, what, err);
@@ -282,6 +284,7 @@ static costeer_err check_spelling(const probe *p, bool *was_checked, costeer_err
     const json_t *list = api->dialect == &cs_api_sglang
                              ? json_object_get(json_object_get(answer, "meta_info"), "input_token_logprobs")
                              : json_object_get(json_object_get(choice, "logprobs"), "tokens");
+    list = list != NULL ? list : json_object_get(json_object_get(choice, "logprobs"), "content");
     *was_checked = code == COSTEER_OK && status == 200 && json_array_size(list) >= p->tokens.n;
     code = *was_checked ? compare_texts(p, list, err) : code;
     json_decref(answer);

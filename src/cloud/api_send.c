@@ -38,7 +38,7 @@ static costeer_err post(cs_api *api, const char *path, json_t *body, const cs_ap
         return no_memory(err);
     }
     const size_t n = bytes != NULL ? strlen(bytes) : 0;
-    costeer_err code = ask != NULL ? cs_audit_request(&api->audit, path, ask, api->answer.n_prompt, n, err)
+    costeer_err code = ask != NULL ? cs_audit_request(&api->audit, path, api->session, ask, api->answer.n_prompt, n, err)
                                    : cs_audit_check(&api->audit, path, text, n, err);
     if (code != COSTEER_OK) {
         free(bytes);

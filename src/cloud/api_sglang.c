@@ -7,6 +7,9 @@
  * unless the server is started otherwise; completion_tokens tells how much is new.
  */
 #include "cloud/api_dialect.h"
+#include "util/error.h"
+
+#include <string.h>
 
 static json_t *write(const cs_api_setting *setting, const cs_api_ask *ask)
 {
@@ -89,6 +92,19 @@ static costeer_err read_output(const cs_api_ask *ask, const json_t *tokens, cons
     return code;
 }
 
+/* What is written in the place of an error: a request that is given up ends with a reason of its own. */
+static costeer_err check_end(const json_t *finish, costeer_error *err)
+{
+    const char *type = json_string_value(json_object_get(finish, "type"));
+    if (type == NULL || strcmp(type, "abort") != 0) {
+        return COSTEER_OK;
+    }
+    char message[200];
+    cs_api_json_message(finish, message, sizeof message);
+    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "SGLang gave the answer up: %s",
+                        message[0] != '\0' ? message : "it does not say why");
+}
+
 static costeer_err read(const cs_api_setting *setting, const cs_api_ask *ask, const json_t *answer, cs_api_reading *out,
                         costeer_error *err)
 {
@@ -97,6 +113,10 @@ static costeer_err read(const cs_api_setting *setting, const cs_api_ask *ask, co
     const json_t *tokens;
     const json_t *tops;
     costeer_err code = cs_api_json_member(answer, "meta_info", JSON_OBJECT, &meta, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    code = check_end(json_object_get(meta, "finish_reason"), err);
     if (code != COSTEER_OK) {
         return code;
     }
@@ -119,9 +139,13 @@ static costeer_err read(const cs_api_setting *setting, const cs_api_ask *ask, co
     if (code == COSTEER_OK && json_array_size(tokens) != n) {
         return cs_api_json_refuse("output_top_logprobs", "not as many as tokens", err);
     }
-    /* what is new stands at the end, whether the event repeats what was told before or not */
+    /* what is new stands at the end, whether the event repeats what was told before or not: only this number tells which */
     const int64_t n_before = (int64_t)out->n_read - ask->n_drafts;
-    const int64_t n_new = cs_api_json_int_or(meta, "completion_tokens", n_before + (int64_t)n) - n_before;
+    int64_t n_told = 0;
+    code = code == COSTEER_OK
+               ? cs_api_json_int(json_object_get(meta, "completion_tokens"), "completion_tokens", 0, INT32_MAX, &n_told, err)
+               : code;
+    const int64_t n_new = n_told - n_before;
     if (code == COSTEER_OK && (n_new < 0 || n_new > (int64_t)n)) {
         return cs_api_json_refuse("completion_tokens", "does not go with output_top_logprobs", err);
     }

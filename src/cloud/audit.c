@@ -225,8 +225,8 @@ costeer_err cs_audit_check(const cs_audit *audit, const char *path, const char *
     return emit(audit, line, err);
 }
 
-costeer_err cs_audit_request(const cs_audit *audit, const char *path, const cs_api_ask *ask, size_t n_prompt, size_t n_bytes,
-                             costeer_error *err)
+costeer_err cs_audit_request(const cs_audit *audit, const char *path, const char *session, const cs_api_ask *ask, size_t n_prompt,
+                             size_t n_bytes, costeer_error *err)
 {
     if (audit->write == NULL) {
         return COSTEER_OK;
@@ -236,6 +236,7 @@ costeer_err cs_audit_request(const cs_audit *audit, const char *path, const cs_a
     json_t *line = make_request_line("request", path, n_bytes);
     set_tokens(audit, line, ask->tokens, n_prompt, answer, n_answer);
     (void)json_object_set_new(line, "accepted", make_ids(answer, n_answer));
+    (void)json_object_set_new(line, "session", json_string(session));
     (void)json_object_set_new(line, "stream", json_boolean(ask->is_stream));
     set_int(line, "max_tokens", ask->n_predict);
     set_int(line, "position", (int64_t)n_answer);

@@ -40,11 +40,12 @@ costeer_err cs_audit_connect(const cs_audit *audit, const cs_native_url *url, bo
 /**
  * Write the line of a completion request to an engine: the public prompt and the answer so far, a line of its own for drafts.
  *
+ * @param session   what the request says that it belongs to (X-Session-ID)
  * @param n_prompt  tokens of `ask` that are the prompt; the rest is the answer
  * @param n_bytes   of the body
  */
-costeer_err cs_audit_request(const cs_audit *audit, const char *path, const struct cs_api_ask *ask, size_t n_prompt,
-                             size_t n_bytes, costeer_error *err);
+costeer_err cs_audit_request(const cs_audit *audit, const char *path, const char *session, const struct cs_api_ask *ask,
+                             size_t n_prompt, size_t n_bytes, costeer_error *err);
 
 /** Write the line of another request to an engine: a check with a text of our own, or a GET, whose text is "". */
 costeer_err cs_audit_check(const cs_audit *audit, const char *path, const char *text, size_t n_bytes, costeer_error *err);

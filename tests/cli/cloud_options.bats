@@ -16,7 +16,8 @@ refuses() {
 
 @test "every option of the cloud needs --cloud" {
     for option in '--cloud-ca x' '--cloud-token-file x' '--cloud-mode lockstep' '--window 8' '--draft private' \
-        '--draft-confidence 0.5' '--draft-length 3' --half-precision '--timeout-ms 5' '--on-cloud-failure local' '--audit x'; do
+        '--draft-confidence 0.5' '--draft-length 3' --half-precision '--timeout-ms 5' '--on-cloud-failure local' '--audit x' \
+        '--cloud-key-file x' '--cloud-model x'; do
         # shellcheck disable=SC2086
         refuses "^costeer: ${option%% *}: needs --cloud" $option --context "$notes"
     done
@@ -29,13 +30,55 @@ refuses() {
     done
 }
 
-@test "a URL is ws:// or wss://, without credentials, and is not repeated" {
-    for url in http://h:1 localhost:8790 '' ws:/x wss; do
-        refuses '^costeer: --cloud: needs a URL like wss://' --cloud "$url"
+@test "a URL is a node's or an engine's, without credentials, and is not repeated" {
+    for url in ftp://h:1 localhost:8790 '' ws:/x wss vllm+ws://h:1 vllm+h:1 llama+http://h:1 vllm+openai+http://h:1; do
+        refuses '^costeer: --cloud: needs a URL: wss://' --cloud "$url"
     done
     refuses 'the URL holds credentials' --cloud ws://me:canary@127.0.0.1:1
     [[ $stderr != *canary* ]]
-    refuses '--cloud-ca: needs a wss:// URL' --cloud "$nowhere" --cloud-ca x
+    refuses '--cloud-ca: needs a wss:// or https:// URL' --cloud "$nowhere" --cloud-ca x
+    refuses '--cloud-ca: needs a wss:// or https:// URL' --cloud vllm+http://127.0.0.1:1 --cloud-ca x
+    refuses 'the URL holds credentials.*--cloud-key-file' --cloud vllm+https://me:canary@127.0.0.1:1
+    [[ $stderr != *canary* ]]
+}
+
+@test "what only a node has, and what only an engine has" {
+    engine=llama-server+http://127.0.0.1:1
+    refuses '--cloud-key-file: is for an engine' --cloud "$nowhere" --cloud-key-file x
+    refuses '--cloud-model: is for an engine' --cloud "$nowhere" --cloud-model x
+    refuses '--cloud-token-file: is for a costeer node' --cloud "$engine" --cloud-token-file x
+    refuses '--half-precision: only a costeer node' --cloud "$engine" --half-precision
+    refuses '--draft private: only a costeer node' --cloud "$engine" --draft private --context "$notes"
+    refuses '--window: 0 is not in' --cloud "$engine" --window 0
+}
+
+@test "an engine that is not there: exit code 6, one line, at once; without the LLM the SLM may answer" {
+    SECONDS=0
+    run --separate-stderr costeer generate --cloud llama-server+http://127.0.0.1:1 --context "$notes" "$query"
+    failed_with 6 '127.0.0.1:1 cannot be reached'
+    run --separate-stderr costeer generate --cloud https://no-such-host.invalid --context "$notes" "$query"
+    failed_with 6 'no-such-host.invalid'
+    run --separate-stderr costeer generate --cloud vllm+http://127.0.0.1:1 --on-cloud-failure local --context "$notes" "$query"
+    [ "$status" -eq 0 ]
+    [[ $output == *Soraya* || -n $output ]]
+    ((SECONDS < 20))
+}
+
+@test "a key is not sent in the clear to another machine, and must be readable" {
+    printf 'canary-key\n' >"$BATS_TEST_TMPDIR/key"
+    run --separate-stderr costeer generate --cloud openai+http://192.0.2.1 --cloud-key-file "$BATS_TEST_TMPDIR/key" hello
+    failed_with 2 'a key is not sent over plain http://'
+    [[ $stderr != *canary* ]]
+    run --separate-stderr costeer generate --cloud vllm+http://127.0.0.1:1 --cloud-key-file "$BATS_TEST_TMPDIR/none" hello
+    failed_with 3 'none: cannot be read'
+    run --separate-stderr costeer generate --cloud vllm+https://127.0.0.1:1 --cloud-ca "$BATS_TEST_TMPDIR/none" hello
+    failed_with 3 'none: not readable'
+}
+
+@test "proxies come from the environment, for engines only" {
+    run --separate-stderr env http_proxy=http://127.0.0.1:2 no_proxy= "$COSTEER" generate --timeout-ms 2000 --cloud vllm+http://192.0.2.1 hello
+    failed_with 6
+    ((SECONDS < 20))
 }
 
 @test "options that would do nothing are refused" {
