@@ -145,7 +145,6 @@ static costeer_err advance(cs_api *api, int32_t top_k, int64_t until_us, costeer
     }
     const bool is_active = cs_api_http_response(api->http).is_active;
     if (!is_active && now >= api->retry_at_us) {
-        api->stats.n_reconnects += api->has_cause;
         return send(api, top_k, err);
     }
     const int64_t end = !is_active && api->retry_at_us < until_us ? api->retry_at_us : until_us;
@@ -217,6 +216,7 @@ static costeer_err await(cs_api *api, int32_t top_k, costeer_distribution *out, 
     }
     remember_slot(api);
     answer->is_alone = answer->was_empty = false;
+    api->stats.n_reconnects += api->has_cause;
     api->has_cause = false;
     api->pause_ms = 0;
     deliver(api, position, false, out);

@@ -225,6 +225,7 @@ static bool set_common(const cs_api_http *http, CURL *easy, const char *path)
     ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, http->proxy) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROXY, http->no_proxy) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* cancelling does not wait for a name server */
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "costeer") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;

@@ -74,8 +74,8 @@ void cs_api_json_message(const json_t *answer, char *out, size_t n)
     const json_t *found = json_is_object(error) ? json_object_get(error, "message") : error;
     found = json_is_string(found) ? found : json_object_get(answer, "message");
     found = json_is_string(found) ? found : json_object_get(answer, "detail");
-    const char *text = json_string_value(found);
-    size_t length = text != NULL ? strlen(text) : 0;
+    const char *text = json_is_string(found) ? json_string_value(found) : "";
+    size_t length = strlen(text);
     length = length < n ? length : n - 1;
     while (length > 0 && text[length] != '\0' && ((unsigned char)text[length] & 0xC0) == 0x80) {
         length--; /* not in the middle of a character */

@@ -323,13 +323,15 @@ static costeer_err read_props(const probe *p, costeer_error *err)
 static costeer_err ask_position(const probe *p, int32_t top_k, bool at_temperature_1, long *status, costeer_error *err)
 {
     cs_api *api = p->api;
+    const int32_t first_slot =
+        at_temperature_1 ? api->reading.slot : -1; /* the one before's, so that it finds the prompt there */
     const cs_api_ask ask = {.tokens = p->tokens.ids,
                             .n_tokens = p->tokens.n,
                             .n_predict = 1,
                             .top_k = top_k,
                             .is_probe = at_temperature_1,
                             .ignores_end = true,
-                            .slot = api->n_slots == 1 ? 0 : -1};
+                            .slot = api->n_slots == 1 ? 0 : first_slot};
     json_t *answer = NULL;
     cs_api_positions_reset(&api->positions, 0);
     cs_api_reading_begin(&api->reading, &api->positions);
@@ -353,10 +355,19 @@ static costeer_err ask_position(const probe *p, int32_t top_k, bool at_temperatu
     return code;
 }
 
+/* Either K is too large, or something else is wrong with any request: K = 1 tells which. */
 static costeer_err refuse_k(const probe *p, int32_t top_k, const costeer_error *why, costeer_error *err)
 {
-    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "K = %d is not granted: %.300s; %s, or use a smaller --base-top-k", top_k,
-                        why->message, p->api->dialect->more_k);
+    long status = 0;
+    costeer_error any = {.code = COSTEER_OK};
+    const costeer_err code = ask_position(p, 1, false, &status, &any);
+    if (code == COSTEER_ECANCELED || code == COSTEER_EABORTED || code == COSTEER_ENOMEM) {
+        return cs_error_set(err, code, "cloud", "%.400s", any.message);
+    }
+    return status == 400 || status == 422
+               ? cs_error_set(err, COSTEER_ECLOUD, "cloud", "no request of token ids is granted: %.400s", why->message)
+               : cs_error_set(err, COSTEER_ECLOUD, "cloud", "K = %d is not granted: %.300s; %s, or use a smaller --base-top-k",
+                              top_k, why->message, p->api->dialect->more_k);
 }
 
 /* Ask for K; of an engine with limits of its own, for less. */

@@ -19,22 +19,16 @@ struct cs_api_spelling {
     size_t n;
 };
 
-costeer_err cs_api_spelling_create(const costeer_model *model, cs_api_spelling **out, costeer_error *err)
+static costeer_err fill(cs_api_spelling *spelling, const costeer_model *model, costeer_error *err)
 {
-    *out = NULL;
-    cs_api_spelling *spelling = calloc(1, sizeof *spelling);
-    if (spelling == NULL) {
-        return cs_error_set(err, COSTEER_ENOMEM, "cloud", "no memory for the vocabulary's texts");
-    }
-    costeer_err code = cs_vocab_words_read(model, &spelling->words, err);
-    const cs_vocab_words *words = &spelling->words;
-    spelling->entries = code == COSTEER_OK ? calloc((size_t)words->n + 1, sizeof *spelling->entries) : NULL;
-    if (code == COSTEER_OK && spelling->entries == NULL) {
-        code = cs_error_set(err, COSTEER_ENOMEM, "cloud", "no memory for the vocabulary's texts");
-    }
+    cs_vocab_words *words = &spelling->words;
+    const costeer_err code = cs_vocab_words_read(model, words, err);
     if (code != COSTEER_OK) {
-        cs_api_spelling_free(spelling);
         return code;
+    }
+    spelling->entries = calloc((size_t)words->n + 1, sizeof *spelling->entries);
+    if (spelling->entries == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "cloud", "no memory for the vocabulary's texts");
     }
     for (int32_t i = 0; i < words->n; i++) {
         const size_t length = cs_vocab_words_length(words, i);
@@ -43,6 +37,21 @@ costeer_err cs_api_spelling_create(const costeer_model *model, cs_api_spelling *
         }
     }
     cs_vocab_entries_sort(spelling->entries, spelling->n);
+    return COSTEER_OK;
+}
+
+costeer_err cs_api_spelling_create(const costeer_model *model, cs_api_spelling **out, costeer_error *err)
+{
+    *out = NULL;
+    cs_api_spelling *spelling = calloc(1, sizeof *spelling);
+    if (spelling == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "cloud", "no memory for the vocabulary's texts");
+    }
+    const costeer_err code = fill(spelling, model, err);
+    if (code != COSTEER_OK) {
+        cs_api_spelling_free(spelling);
+        return code;
+    }
     *out = spelling;
     return COSTEER_OK;
 }
