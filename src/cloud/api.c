@@ -18,9 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* SGLang repeats all that it has told with every event, unless told otherwise: so many positions a request keep the sum of it
- * small. */
-#define CUMULATIVE_WINDOW 16
+/*
+ * Positions that SGLang is asked for at a time. Its streams repeat all that was told with every event, unless it was started
+ * otherwise, which grows with the square; and some of its versions (0.5.18, 0.5.19) go on to the end of a request whose client
+ * has gone.
+ */
+#define SGLANG_WINDOW            32
+#define SGLANG_CUMULATIVE_WINDOW 16
 
 /* Longest wait for bytes at a time: a cancel flag wakes nobody. */
 #define WAIT_MS 100
@@ -54,8 +58,10 @@ static int32_t length_of_stream(const cs_api *api)
 {
     const int32_t rest = api->answer.max_tokens - api->answer.position;
     int32_t window = api->params.window > 0 ? api->params.window : rest;
-    const bool may_repeat = api->dialect == &cs_api_sglang && !api->reading.tells_once;
-    return min(rest, may_repeat ? min(window, CUMULATIVE_WINDOW) : window);
+    if (api->dialect == &cs_api_sglang) {
+        window = min(window, api->reading.tells_once ? SGLANG_WINDOW : SGLANG_CUMULATIVE_WINDOW);
+    }
+    return min(rest, window);
 }
 
 static cs_api_ask make_ask(const cs_api *api, int32_t top_k)
@@ -490,6 +496,7 @@ static void api_close(costeer_cloud *cloud)
     if (api->phase != CS_API_CLOSED) {
         waste_rest(api, api->answer.position + 1);
         cs_api_http_cancel(api->http);
+        (void)cs_api_send_farewell(api, NULL);
         api->answer.cancel = NULL; /* the caller's flag may not outlive the answer */
         api->phase = CS_API_CLOSED;
     }

@@ -35,7 +35,9 @@ struct cs_api_http {
     bool is_stream;
     bool is_paused;
     bool is_active, is_done;
-    bool is_http1; /* the last exchange was HTTP/1.1: cancelling costs the connection */
+    bool is_http1;    /* the last exchange was HTTP/1.1: cancelling costs the connection */
+    bool is_http2;    /* the last exchange was HTTP/2: cancelling resets the stream */
+    bool holds_reset; /* a stream was cancelled, and nothing was sent since */
     CURLcode result;
     long status;
     int64_t retry_after_ms;
@@ -226,6 +228,8 @@ static bool set_common(const cs_api_http *http, CURL *easy, const char *path)
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOPROXY, http->no_proxy) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L) == CURLE_OK; /* cancelling does not wait for a name server */
+    ok = ok && curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip") ==
+                   CURLE_OK; /* a router's; log-probabilities shrink to a fifth */
     ok = ok && curl_easy_setopt(easy, CURLOPT_USERAGENT, "costeer") == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK;
@@ -262,6 +266,7 @@ costeer_err cs_api_http_start(cs_api_http *http, const char *path, const char *b
         return no_memory(err);
     }
     http->is_active = true;
+    http->holds_reset = false;
     http->n_ready -= http->n_ready > 0;
     http->counts.n_requests++;
     return cs_api_http_run(http, 0, err); /* over a connection that stands ready it leaves at once */
@@ -288,6 +293,7 @@ static void count(cs_api_http *http, CURL *easy)
     (void)curl_easy_getinfo(easy, CURLINFO_HTTP_VERSION, &version);
     if (version != 0) {
         http->is_http1 = version < CURL_HTTP_VERSION_2_0;
+        http->is_http2 = !http->is_http1;
     }
     (void)curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &n_connects);
     (void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
@@ -313,6 +319,7 @@ void cs_api_http_cancel(cs_api_http *http)
     if (http->is_active) {
         if (!http->is_done) {
             count(http, http->easy);
+            http->holds_reset = http->is_http2;
         }
         (void)curl_multi_remove_handle(http->multi, http->easy);
     }
@@ -321,6 +328,11 @@ void cs_api_http_cancel(cs_api_http *http)
     http->status = 0;
     http->retry_after_ms = 0;
     http->body.n_bytes = http->consumed = 0;
+}
+
+bool cs_api_http_holds_reset(const cs_api_http *http)
+{
+    return http->holds_reset;
 }
 
 /* ---- spare connections ------------------------------------------------------------------------------------------- */
@@ -336,7 +348,7 @@ bool cs_api_http_wants_spare(const cs_api_http *http, int n)
     return http->is_http1 && http->counts.round_trip_us >= SPARE_WORTH_US && n_there < n && n_made < SPARES_MAX;
 }
 
-costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, costeer_error *err)
+costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, bool is_fresh, costeer_error *err)
 {
     int i = 0;
     while (i < SPARES_MAX - 1 && http->spares[i] != NULL) {
@@ -346,13 +358,14 @@ costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, costeer_
     bool ok = easy != NULL && set_common(http, easy, path);
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, http->get_headers) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, ignore_body) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, is_fresh ? 1L : 0L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, SPARE_TIMEOUT_MS) == CURLE_OK;
     if (!ok || curl_multi_add_handle(http->multi, easy) != CURLM_OK) {
         curl_easy_cleanup(easy);
         return no_memory(err);
     }
     http->spares[i] = easy;
+    http->holds_reset = http->holds_reset && is_fresh;
     http->counts.n_requests++;
     return COSTEER_OK;
 }

@@ -67,7 +67,11 @@ void cs_api_http_cancel(cs_api_http *http);
 
 /** See that `n` connections stand ready, or are being made, by GETs of a path; true: one more GET is to be sent. */
 bool cs_api_http_wants_spare(const cs_api_http *http, int n);
-costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, costeer_error *err);
+costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, bool is_fresh, costeer_error *err);
+
+/** HTTP/2: a stream was cancelled, and the engine will hear of it with the next request only (libcurl 7.88 sends nothing by
+ * itself). */
+bool cs_api_http_holds_reset(const cs_api_http *http);
 
 /** Let bytes flow; when there is nothing to do, wait up to `wait_ms` for something. */
 costeer_err cs_api_http_run(cs_api_http *http, int wait_ms, costeer_error *err);

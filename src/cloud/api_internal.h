@@ -80,6 +80,9 @@ costeer_err cs_api_send_check(cs_api *api, const char *path, json_t *body, const
 /** See that connections for corrections stand ready. */
 costeer_err cs_api_send_spares(cs_api *api, costeer_error *err);
 
+/** After the last cancellation of an answer: see that the engine hears of it. */
+costeer_err cs_api_send_farewell(cs_api *api, costeer_error *err);
+
 /* ---- api_receive.c: what comes back -------------------------------------------------------------------------------- */
 
 /** What became of the request that is under way. */

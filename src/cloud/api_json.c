@@ -14,7 +14,8 @@
 costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_error *err)
 {
     json_error_t where;
-    *out = json_loadb(text, n, JSON_ALLOW_NUL, &where); /* a token may be the byte 0 */
+    /* a token may be the byte 0; of a key that comes twice only one value would be seen */
+    *out = json_loadb(text, n, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &where);
     if (*out != NULL) {
         return COSTEER_OK;
     }
@@ -26,8 +27,9 @@ costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_
         shown[i] = text[at + i] >= ' ' && text[at + i] <= '~' ? text[at + i] : '?';
     }
     shown[n_shown] = '\0';
-    return cs_error_set(err, COSTEER_ECLOUD, "cloud",
-                        "the engine's answer is no JSON: it is broken or cut off at byte %d: \"%s\"", where.position, shown);
+    const char *what = json_error_code(&where) == json_error_duplicate_key ? "a key comes twice" : "it is broken or cut off";
+    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine's answer is no JSON: %s at byte %d: \"%s\"", what,
+                        where.position, shown);
 }
 
 costeer_err cs_api_json_refuse(const char *where, const char *what, costeer_error *err)
@@ -75,13 +77,12 @@ void cs_api_json_message(const json_t *answer, char *out, size_t n)
     found = json_is_string(found) ? found : json_object_get(answer, "message");
     found = json_is_string(found) ? found : json_object_get(answer, "detail");
     const char *text = json_is_string(found) ? json_string_value(found) : "";
-    size_t length = strlen(text);
-    length = length < n ? length : n - 1;
-    while (length > 0 && text[length] != '\0' && ((unsigned char)text[length] & 0xC0) == 0x80) {
-        length--; /* not in the middle of a character */
+    size_t length = 0;
+    for (; length + 1 < n && text[length] != '\0'; length++) {
+        out[length] = (unsigned char)text[length] < ' ' || text[length] == 0x7F ? ' ' : text[length];
     }
-    for (size_t i = 0; i < length; i++) {
-        out[i] = (unsigned char)text[i] < ' ' || text[i] == 0x7F ? ' ' : text[i];
+    while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) {
+        length--; /* not in the middle of a character */
     }
     out[length] = '\0';
 }

@@ -337,8 +337,9 @@ static costeer_err ask_position(const probe *p, int32_t top_k, bool at_temperatu
     cs_api_reading_begin(&api->reading, &api->positions);
     costeer_err code = call(p, api->dialect->path, api->dialect->write(&api->setting, &ask), probe_text, status, &answer, err);
     if (code == COSTEER_OK && *status == 200) {
-        code = answer != NULL ? api->dialect->read(&api->setting, &ask, answer, &api->reading, err)
-                              : cs_api_json_refuse("a check", "no JSON", err);
+        const cs_api_response response = cs_api_http_response(api->http);
+        code = answer != NULL ? COSTEER_OK : cs_api_json_parse(response.bytes, response.n, &answer, err); /* for its error */
+        code = code == COSTEER_OK ? api->dialect->read(&api->setting, &ask, answer, &api->reading, err) : code;
         if (code == COSTEER_OK && cs_api_positions_find(&api->positions, 0) == NULL) {
             code = cs_api_json_refuse("a check", "no log-probabilities: the engine answers with text only, and cannot be steered",
                                       err);

@@ -77,9 +77,19 @@ costeer_err cs_api_send_spares(cs_api *api, costeer_error *err)
     costeer_err code = COSTEER_OK;
     while (code == COSTEER_OK && cs_api_http_wants_spare(api->http, N_SPARES)) {
         code = cs_audit_check(&api->audit, SPARE_PATH, "", 0, err);
-        code = code == COSTEER_OK ? cs_api_http_open_spare(api->http, SPARE_PATH, err) : code;
+        code = code == COSTEER_OK ? cs_api_http_open_spare(api->http, SPARE_PATH, true, err) : code;
     }
     return code;
+}
+
+costeer_err cs_api_send_farewell(cs_api *api, costeer_error *err)
+{
+    if (!cs_api_http_holds_reset(api->http)) {
+        return COSTEER_OK;
+    }
+    costeer_err code = cs_audit_check(&api->audit, SPARE_PATH, "", 0, err);
+    code = code == COSTEER_OK ? cs_api_http_open_spare(api->http, SPARE_PATH, false, err) : code;
+    return code == COSTEER_OK ? cs_api_http_run(api->http, 0, err) : code;
 }
 
 void cs_api_reading_begin(cs_api_reading *reading, cs_api_positions *positions)
