@@ -209,13 +209,13 @@ class Bench:
         return out
 
     @contextlib.contextmanager
-    def server(self, n):
-        """llama-server with n slots; ended whatever happens."""
+    def server(self, n, n_ctx=1024, more=()):
+        """llama-server with n slots of n_ctx positions; ended whatever happens."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [self.options.llama_server, "-m", self.options.builtin_llm, "-t", str(self.options.threads), "--parallel", str(n),
-                   "-c", str(1024 * n), "--host", "127.0.0.1", "--port", str(port), "--no-ui", "--log-disable"]
+                   "-c", str(n_ctx * n), "--host", "127.0.0.1", "--port", str(port), "--no-ui", "--log-disable", *more]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 wait_until_healthy(process, port)

@@ -313,12 +313,28 @@ static costeer_err api_next(costeer_cloud *cloud, int32_t position, costeer_dist
     return code;
 }
 
+/* Events that have come and were not read. */
+static int32_t count_unread(const cs_api *api)
+{
+    if (!cs_api_http_response(api->http).is_active || cs_api_http_run(api->http, 0, NULL) != COSTEER_OK) {
+        return 0;
+    }
+    const cs_api_response response = cs_api_http_response(api->http);
+    int32_t n = 0;
+    for (size_t i = 1; i < response.n; i++) {
+        n += response.bytes[i] == '\n' && response.bytes[i - 1] == '\n';
+    }
+    return n;
+}
+
 /* Positions that are here, or have come and were not read yet: they were computed. */
 static void waste_rest(cs_api *api, int32_t from)
 {
     const cs_api_positions *positions = &api->positions;
     const int32_t n_behind = max(0, positions->first + positions->n - max(from, positions->first));
-    api->stats.n_wasted_steps += n_behind;
+    const int32_t n_unread = api->ask.is_stream ? count_unread(api) : 0;
+    api->stats.n_steps += n_unread;
+    api->stats.n_wasted_steps += n_behind + n_unread;
 }
 
 static bool gives_more(const cs_api *api, const cs_api_position *position, int32_t top_k)

@@ -41,7 +41,8 @@ struct cs_api_http {
     CURLcode result;
     long status;
     int64_t retry_after_ms;
-    int n_ready; /* connections that should stand ready */
+    int64_t setup_us; /* what the last new connection took, TLS included */
+    int n_ready;      /* connections that should stand ready */
     cs_api_counts counts;
 };
 
@@ -284,6 +285,7 @@ static void count(cs_api_http *http, CURL *easy)
     curl_off_t body = 0;
     curl_off_t connected = 0;
     curl_off_t looked_up = 0;
+    curl_off_t secured = 0;
     (void)curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &sent);
     (void)curl_easy_getinfo(easy, CURLINFO_SIZE_UPLOAD_T, &posted);
     (void)curl_easy_getinfo(easy, CURLINFO_HEADER_SIZE, &head);
@@ -298,10 +300,12 @@ static void count(cs_api_http *http, CURL *easy)
     (void)curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &n_connects);
     (void)curl_easy_getinfo(easy, CURLINFO_CONNECT_TIME_T, &connected);
     (void)curl_easy_getinfo(easy, CURLINFO_NAMELOOKUP_TIME_T, &looked_up);
+    (void)curl_easy_getinfo(easy, CURLINFO_APPCONNECT_TIME_T, &secured);
     const int64_t took = (int64_t)(connected - looked_up);
     if (n_connects > 0 && took > 0 && (http->counts.round_trip_us == 0 || took < http->counts.round_trip_us)) {
         http->counts.round_trip_us = took;
     }
+    http->setup_us = n_connects > 0 && took > 0 ? took + (int64_t)(secured > 0 ? secured - connected : 0) : http->setup_us;
 }
 
 cs_api_counts cs_api_http_counts(const cs_api_http *http)
@@ -345,7 +349,7 @@ bool cs_api_http_wants_spare(const cs_api_http *http, int n)
         n_made += http->spares[i] != NULL;
     }
     n_there += n_made;
-    return http->is_http1 && http->counts.round_trip_us >= SPARE_WORTH_US && n_there < n && n_made < SPARES_MAX;
+    return http->is_http1 && http->setup_us >= SPARE_WORTH_US && n_there < n && n_made < SPARES_MAX;
 }
 
 costeer_err cs_api_http_open_spare(cs_api_http *http, const char *path, bool is_fresh, costeer_error *err)

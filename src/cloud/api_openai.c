@@ -208,20 +208,31 @@ static costeer_err read_content(const cs_api_setting *setting, const cs_api_ask 
     return code;
 }
 
+/* Where nothing was read: an event that tells of no token is passed over, but not one whose tokens are not told of. */
+static costeer_err check_silence(const json_t *choice, bool has_ended, costeer_error *err)
+{
+    const json_t *text = json_object_get(choice, "text");
+    if (!json_is_string(text) && !has_ended) {
+        return cs_api_json_refuse("choices", "neither text nor log-probabilities nor an end in one", err);
+    }
+    return json_string_length(text) > 0 || (!has_ended && json_array_size(json_object_get(choice, "token_ids")) > 0)
+               ? cs_api_json_refuse("logprobs", "missing: the engine answers with text only, and cannot be steered", err)
+               : COSTEER_OK;
+}
+
 static costeer_err read_choice(const cs_api_setting *setting, const cs_api_ask *ask, const json_t *choice, cs_api_reading *out,
                                costeer_error *err)
 {
     const json_t *logprobs = json_object_get(choice, "logprobs");
-    const json_t *text = json_object_get(choice, "text");
+    const int32_t n_before = out->n_read;
+    costeer_err code = COSTEER_OK;
     out->has_ended = json_is_string(json_object_get(choice, "finish_reason"));
-    if (logprobs == NULL || json_is_null(logprobs)) {
-        return json_string_length(text) > 0 || (!out->has_ended && json_array_size(json_object_get(choice, "token_ids")) > 0)
-                   ? cs_api_json_refuse("logprobs", "missing: the engine answers with text only, and cannot be steered", err)
-                   : COSTEER_OK;
+    if (logprobs != NULL && !json_is_null(logprobs)) {
+        const json_t *content = json_object_get(logprobs, "content");
+        code = json_is_array(content) ? read_content(setting, ask, content, out, err)
+                                      : read_legacy(setting, ask, choice, logprobs, out, err);
     }
-    const json_t *content = json_object_get(logprobs, "content");
-    return json_is_array(content) ? read_content(setting, ask, content, out, err)
-                                  : read_legacy(setting, ask, choice, logprobs, out, err);
+    return code == COSTEER_OK && out->n_read == n_before ? check_silence(choice, out->has_ended, err) : code;
 }
 
 /* ---- reading: an answer ------------------------------------------------------------------------------------------ */

@@ -2,14 +2,15 @@
  * The proxy's loop: one thread that owns every socket, poll(2) with microseconds, and in each direction of each connection a
  * queue of bytes stamped with the time at which they are due.
  *
- * Delay is put on when bytes are read, so that it does not depend on what is queued before them; bandwidth, cut, damage and stall
- * act where bytes leave, because that is where they are counted. Other threads only leave a command and wait until the loop has
- * carried it out.
+ * Delay is put on when bytes are read, so that it does not depend on what is queued before them, and so is the pace of the
+ * target's steps, which is known by then; bandwidth, cut, damage and stall act where bytes leave, because that is where they are
+ * counted. Other threads only leave a command and wait until the loop has carried it out.
  */
 #define _GNU_SOURCE /* ppoll: the milliseconds of poll are too coarse to stand for a network */
 #include "tests/net/proxy.h"
 
 #include "tests/net/proxy_lane.h"
+#include "tests/net/proxy_pace.h"
 #include "tests/net/proxy_socket.h"
 #include "util/clock.h"
 
@@ -40,6 +41,7 @@ typedef struct connection {
     int64_t since_us; /* of HELD and CUTTING */
     int fd[2];        /* [NET_UP]: where bytes up come from; [NET_DOWN]: the target */
     net_lane lanes[2];
+    net_pace pace;
     struct connection *next;
 } connection;
 
@@ -63,6 +65,7 @@ struct net_proxy {
     net_proxy_params params; /* the loop's own from here on */
     struct sockaddr_storage target;
     socklen_t target_bytes;
+    net_clock clock;
     connection *connections; /* in order of arrival */
     struct pollfd *polled;   /* [2 * connections + 2] */
     size_t max_polled;
@@ -158,6 +161,8 @@ static void remove_closed(net_proxy *proxy)
             continue;
         }
         *link = c->next;
+        net_pace_cancel(&c->pace, cs_clock_us());
+        net_clock_forget(&proxy->clock, &c->pace);
         for (int d = 0; d < 2; d++) {
             net_lane_dispose(&c->lanes[d]);
         }
@@ -172,8 +177,33 @@ static bool wants_bytes(const connection *c, int d)
     return c->stage == OPEN && net_lane_has_room(&c->lanes[d]);
 }
 
-static void read_lane(connection *c, int d, int32_t delay_us, int64_t now_us)
+/* n bytes were read to the lane's tail. What the target says is stamped with the time at which its steps let it leave. */
+static bool push_read(const net_proxy *proxy, connection *c, int d, const uint8_t *bytes, size_t n, int32_t delay_us,
+                      int64_t now_us)
 {
+    while (n > 0) {
+        int64_t leave_us = now_us;
+        const size_t n_together = d == NET_DOWN ? net_pace_down(&c->pace, &proxy->clock, bytes, n, now_us, &leave_us) : n;
+        if (!net_lane_push(&c->lanes[d], n_together, delay_us, leave_us)) {
+            return false;
+        }
+        bytes += n_together;
+        n -= n_together;
+    }
+    return true;
+}
+
+static void end_read(connection *c, int d, int32_t delay_us, int64_t now_us, bool was_reset)
+{
+    net_lane_end(&c->lanes[d], delay_us, now_us, was_reset);
+    if (d == NET_DOWN) {
+        net_pace_end_answer(&c->pace, now_us);
+    }
+}
+
+static void read_lane(const net_proxy *proxy, connection *c, int d, int64_t now_us)
+{
+    const int32_t delay_us = d == NET_UP ? proxy->params.up.delay_us : proxy->params.down.delay_us;
     net_lane *lane = &c->lanes[d];
     size_t n_read = 0;
     while (wants_bytes(c, d) && n_read < READ_MAX) {
@@ -184,11 +214,11 @@ static void read_lane(connection *c, int d, int32_t delay_us, int64_t now_us)
             return;
         }
         if (n <= 0) {
-            net_lane_end(lane, delay_us, now_us, n < 0);
+            end_read(c, d, delay_us, now_us, n < 0);
             return;
         }
-        if (!net_lane_push(lane, (size_t)n, delay_us, now_us)) {
-            net_lane_end(lane, delay_us, now_us, true);
+        if (!push_read(proxy, c, d, tail, (size_t)n, delay_us, now_us)) {
+            end_read(c, d, delay_us, now_us, true);
             return;
         }
         n_read += (size_t)n;
@@ -208,6 +238,19 @@ static net_path path_of(const net_proxy *proxy, const connection *c, int d)
     return path;
 }
 
+/* Bytes have reached the target; a request that is complete with them starts its steps. */
+static void note_request(net_proxy *proxy, connection *c, const uint8_t *bytes, size_t n)
+{
+    if (proxy->clock.step_us <= 0 || !net_pace_up(&c->pace, bytes, n)) {
+        return;
+    }
+    int64_t busy_until_us = proxy->clock.ended_us;
+    for (const connection *other = proxy->connections; other != NULL; other = other->next) {
+        busy_until_us = other->pace.until_us > busy_until_us ? other->pace.until_us : busy_until_us;
+    }
+    net_pace_begin(&c->pace, &proxy->clock, net_clock_begin(&proxy->clock, busy_until_us, cs_clock_us()));
+}
+
 /* Send n bytes of the lane's head; false when the destination takes none now, or is gone. */
 static bool send_piece(net_proxy *proxy, connection *c, int d, const net_path *path, size_t n, int64_t ready_us)
 {
@@ -224,12 +267,18 @@ static bool send_piece(net_proxy *proxy, connection *c, int d, const net_path *p
         }
         return false;
     }
+    if (d == NET_UP) {
+        note_request(proxy, c, bytes, (size_t)sent);
+    }
     net_lane_pop(lane, (size_t)sent, ready_us);
     return true;
 }
 
 static void finish_lane(connection *c, int d)
 {
+    if (d == NET_UP) {
+        net_pace_cancel(&c->pace, cs_clock_us());
+    }
     if (c->lanes[d].was_reset) {
         cut_connection(c);
         return;
@@ -374,7 +423,7 @@ static void handle_polled(net_proxy *proxy, int64_t now_us)
                 c->lanes[1 - d].blocked = false;
             }
             if ((events & (POLLIN | POLLHUP | POLLERR)) != 0 && c->stage == OPEN) {
-                read_lane(c, d, d == NET_UP ? proxy->params.up.delay_us : proxy->params.down.delay_us, now_us);
+                read_lane(proxy, c, d, now_us);
             }
         }
     }
@@ -486,6 +535,7 @@ net_proxy *net_proxy_start(const net_proxy_params *params)
     pthread_mutex_init(&proxy->mutex, NULL);
     pthread_cond_init(&proxy->carried_out, NULL);
     proxy->params = *params;
+    proxy->clock = (net_clock){.step_us = params->event_us, .is_shared = params->step_clock};
     bool ok = net_socket_resolve(params->target_host, params->target_port, &proxy->target, &proxy->target_bytes) &&
               pipe(proxy->wake) == 0 && net_socket_make_nonblocking(proxy->wake[0]) &&
               net_socket_make_nonblocking(proxy->wake[1]) && start_listening(proxy, params->port);

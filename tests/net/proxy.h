@@ -1,7 +1,7 @@
 /*
  * A proxy that makes a network of a loopback: it forwards TCP connections to a target and delays, slows, cuts, damages, stalls or
- * reorders what passes. Bytes are bytes: it works the same under TLS. One thread per proxy; used by tests and by `costeer bench
- * net`. Its files are listed in sources.cmake.
+ * reorders what passes. Bytes are bytes: it works the same under TLS; only the pace of steps (event_us) has to read HTTP, and
+ * changes none of it. One thread per proxy; used by tests and by benches. Its files are listed in sources.cmake.
  */
 #ifndef CS_TEST_NET_PROXY_H
 #define CS_TEST_NET_PROXY_H
@@ -36,6 +36,8 @@ typedef struct net_proxy_params {
     net_path down;
     int32_t n_connections_affected; /* cut, corrupt and stall apply to the first so many connections only; 0: to all */
     bool reorder; /* connections are delivered to the target in another order than they came: each second one before the first */
+    int32_t event_us; /* S: what an event of an HTTP answer takes at the target's side of the delay (proxy_pace.h); 0: nothing */
+    bool step_clock;  /* … in steps that all requests share */
 } net_proxy_params;
 
 /** Start a proxy on a free loopback port. NULL on failure, with errno set. */
@@ -46,7 +48,7 @@ int net_proxy_port(const net_proxy *proxy);
 int64_t net_proxy_bytes(const net_proxy *proxy, net_direction direction);
 int32_t net_proxy_connections(const net_proxy *proxy);
 
-/** Change what happens from now on, for existing connections too. Any thread. */
+/** Change what happens from now on, for existing connections too; event_us and step_clock stay as they were. Any thread. */
 void net_proxy_set(net_proxy *proxy, const net_proxy_params *params);
 
 /** Cut all connections now; new ones are accepted (or refused when `refuse`). */

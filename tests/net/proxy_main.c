@@ -14,8 +14,10 @@
 static const char usage[] =
     "usage: net_proxy --target HOST:PORT [--port P] [--delay-ms X] [--bandwidth BYTES_PER_SECOND]\n"
     "                 [--direction up|down|both] [--cut-at N] [--corrupt-at N] [--stall-at N] [--connections N] [--reorder]\n"
-    "                 [--control]\n"
+    "                 [--event-ms S [--step-clock]] [--control]\n"
     "Delay and bandwidth are for both ways. Faults are for --direction (down), the first --connections N (all).\n"
+    "--event-ms holds the events of streamed answers to POST requests, and answers as a whole, as if an LLM's step took S; with\n"
+    "--step-clock in steps that all requests share, and which run to their end.\n"
     "With --control, commands on standard input: 'cut', 'refuse' (cut, and refuse new connections), 'accept' (again), 'clean' "
     "(no\n"
     "faults any more), 'count'. Each is answered with the connections and the bytes up and down so far.\n";
@@ -24,13 +26,18 @@ typedef struct arguments {
     char host[64];
     net_proxy_params params;
     net_path fault;
-    double delay_ms;
+    double delay_ms, event_ms;
     bool up, down, control;
 } arguments;
 
 static bool read_number(const char *text, int64_t max, int64_t *out)
 {
     return cs_parse_int64(text, out) == CS_PARSE_OK && *out >= 0 && *out <= max;
+}
+
+static bool read_ms(const char *text, double *out)
+{
+    return cs_parse_double(text, out) == CS_PARSE_OK && *out >= 0 && *out <= 60000;
 }
 
 static bool read_target(const char *text, arguments *out)
@@ -58,7 +65,10 @@ static bool read_option(const char *name, const char *value, arguments *out)
         return strcmp(value, "up") == 0 || strcmp(value, "down") == 0 || strcmp(value, "both") == 0;
     }
     if (strcmp(name, "--delay-ms") == 0) {
-        return cs_parse_double(value, &out->delay_ms) == CS_PARSE_OK && out->delay_ms >= 0 && out->delay_ms <= 60000;
+        return read_ms(value, &out->delay_ms);
+    }
+    if (strcmp(name, "--event-ms") == 0) {
+        return read_ms(value, &out->event_ms);
     }
     if (!read_number(value, INT64_MAX, &number)) {
         return false;
@@ -87,6 +97,8 @@ static bool read_arguments(int argc, char **argv, arguments *out)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--reorder") == 0) {
             out->params.reorder = true;
+        } else if (strcmp(argv[i], "--step-clock") == 0) {
+            out->params.step_clock = true;
         } else if (strcmp(argv[i], "--control") == 0) {
             out->control = true;
         } else if (i + 1 >= argc || !read_option(argv[i], argv[i + 1], out)) {
@@ -100,7 +112,8 @@ static bool read_arguments(int argc, char **argv, arguments *out)
     out->fault.delay_us = delay_us;
     out->params.up = out->up ? out->fault : clean;
     out->params.down = out->down ? out->fault : clean;
-    return out->params.target_host != NULL;
+    out->params.event_us = (int32_t)(out->event_ms * 1000 + 0.5);
+    return out->params.target_host != NULL && (out->params.event_us > 0 || !out->params.step_clock);
 }
 
 static void obey(net_proxy *proxy, net_proxy_params *params, const char *line)

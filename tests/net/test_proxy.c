@@ -3,6 +3,7 @@
  * exact. The fine bound of the delay is tested on the shortest of many, which a busy machine reaches too.
  */
 #include "tests/net/proxy.h"
+#include "tests/net/proxy_pace.h"
 #include "util/clock.h"
 
 #include <setjmp.h>
@@ -337,6 +338,296 @@ static void test_proxy__a_first_connection_without_a_second_goes_on(void **state
     end(&e);
 }
 
+/* ---- the pace of steps, in numbers ------------------------------------------------------------------------------- */
+
+#define STEP 100 /* µs; times are made up */
+
+#define POST         "POST /completion HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 4\r\n\r\n{  }"
+#define GET          "GET /health HTTP/1.1\r\nHost: here\r\n\r\n"
+#define WHOLE        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nContent-Type: application/json\r\n\r\n{\"a\": 1}\n"
+#define STREAM       "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+#define CHUNKED_HEAD STREAM "Transfer-Encoding: chunked\r\n\r\n"
+
+/* Three events, the last in two chunks. */
+static const char chunked[] = CHUNKED_HEAD "9\r\ndata: a\n\n\r\n"
+                                           "15\r\nevent: x\r\ndata: b\r\n\r\n\r\n"
+                                           "8\r\ndata: c\n\r\n1\r\n\n\r\n0\r\n\r\n";
+
+static int64_t ask(net_clock *clock, net_pace *pace, int64_t busy_until_us, int64_t now_us)
+{
+    static const uint8_t request[] = POST;
+    assert_false(net_pace_up(pace, request, sizeof request - 2));
+    assert_true(net_pace_up(pace, request + sizeof request - 2, 1));
+    const int64_t begin_us = net_clock_begin(clock, busy_until_us, now_us);
+    net_pace_begin(pace, clock, begin_us);
+    return begin_us;
+}
+
+/* Bytes come at a time, in reads of n_read. Returns when the last of them leaves; order is kept. */
+static int64_t answer(const net_clock *clock, net_pace *pace, const char *bytes, size_t n_read, int64_t now_us)
+{
+    int64_t last_us = 0;
+    const size_t n = strlen(bytes);
+    for (size_t i = 0; i < n;) {
+        const size_t n_now = n - i < n_read ? n - i : n_read;
+        for (size_t done = 0; done < n_now;) {
+            int64_t leave_us = 0;
+            const size_t n_together =
+                net_pace_down(pace, clock, (const uint8_t *)bytes + i + done, n_now - done, now_us, &leave_us);
+            assert_in_range(n_together, 1, n_now - done);
+            last_us = leave_us > last_us ? leave_us : last_us;
+            done += n_together;
+        }
+        i += n_now;
+    }
+    return last_us;
+}
+
+static void test_proxy__each_event_takes_a_step(void **state)
+{
+    (void)state;
+    for (size_t n_read = 1; n_read <= sizeof chunked; n_read++) {
+        net_clock clock = {.step_us = STEP};
+        net_pace pace = {0};
+        assert_int_equal(ask(&clock, &pace, 0, 1000), 1000);
+        assert_int_equal(answer(&clock, &pace, CHUNKED_HEAD, n_read, 1001), 1001);
+        assert_int_equal(answer(&clock, &pace, "9\r\ndata: a\n\n\r\n", n_read, 1002), 1100);
+        assert_int_equal(answer(&clock, &pace, "15\r\nevent: x\r\ndata: b\r\n\r\n\r\n", n_read, 1003), 1200);
+        assert_int_equal(answer(&clock, &pace, "8\r\ndata: c\n\r\n", n_read, 1250), 1300);
+        assert_int_equal(answer(&clock, &pace, "1\r\n\n\r\n", n_read, 1320), 1320); /* the event's end came late */
+        assert_int_equal(answer(&clock, &pace, "9\r\ndata: d\n\n\r\n", n_read, 1330), 1420);
+        assert_true(pace.is_answering);
+        assert_int_equal(answer(&clock, &pace, "0\r\n\r\n", n_read, 1340), 1340); /* behind what left before: the lane's */
+        assert_false(pace.is_answering);
+        assert_int_equal(pace.until_us, 1420);
+    }
+}
+
+static void test_proxy__an_answer_without_chunks_is_paced_too(void **state)
+{
+    (void)state;
+    net_clock clock = {.step_us = STEP};
+    net_pace pace = {0};
+    ask(&clock, &pace, 0, 1000);
+    assert_int_equal(answer(&clock, &pace, STREAM "\r\ndata: a\n\n\n\r\ndata: b\n", SIZE_MAX, 1000), 1200);
+    assert_int_equal(answer(&clock, &pace, "data: of b as well\n\n", SIZE_MAX, 1010), 1200);
+    net_pace_end_answer(&pace, 1020);
+    assert_int_equal(pace.until_us, 1200);
+}
+
+static void test_proxy__requests_behind_each_other_are_paced_each(void **state)
+{
+    (void)state;
+    net_clock clock = {.step_us = STEP};
+    net_pace pace = {0};
+    assert_int_equal(answer(&clock, &pace, "HTTP/1.1 100 Continue\r\n\r\n", SIZE_MAX, 900), 900);
+    for (int64_t now_us = 1000; now_us < 9000; now_us += 2000) {
+        ask(&clock, &pace, 0, now_us);
+        assert_int_equal(answer(&clock, &pace, chunked, SIZE_MAX, now_us + 1), now_us + 300);
+        assert_false(net_pace_up(&pace, (const uint8_t *)GET, strlen(GET)));
+        assert_int_equal(answer(&clock, &pace, WHOLE, SIZE_MAX, now_us + 400), now_us + 400);
+        assert_false(net_pace_up(&pace, (const uint8_t *)GET, strlen(GET)));
+        assert_int_equal(answer(&clock, &pace, chunked, SIZE_MAX, now_us + 500), now_us + 500);
+        ask(&clock, &pace, 0, now_us + 1000);
+        assert_int_equal(answer(&clock, &pace, WHOLE, SIZE_MAX, now_us + 1001), now_us + 1100);
+    }
+}
+
+static void test_proxy__a_step_is_shared_by_all_requests(void **state)
+{
+    (void)state;
+    net_clock clock = {.step_us = STEP, .is_shared = true};
+    net_pace first = {0};
+    net_pace second = {0};
+    assert_int_equal(ask(&clock, &first, 0, 1030), 1030); /* idle: a step begins */
+    assert_int_equal(ask(&clock, &second, first.until_us, 1070), 1130);
+    assert_int_equal(answer(&clock, &second, chunked, SIZE_MAX, 1080), 1430);
+    assert_int_equal(answer(&clock, &first, CHUNKED_HEAD "9\r\ndata: a\n\n\r\n", SIZE_MAX, 1080), 1130);
+    assert_int_equal(answer(&clock, &first, "9\r\ndata: b\n\n\r\n", SIZE_MAX, 1240), 1330); /* late: with the next step */
+    assert_int_equal(answer(&clock, &first, "9\r\ndata: c\n\n\r\n0\r\n\r\n", SIZE_MAX, 1240), 1430);
+    assert_int_equal(first.until_us, 1430);
+    assert_int_equal(second.until_us, 1430);
+    assert_int_equal(ask(&clock, &first, 1430, 1430), 1430); /* at once: the next step */
+}
+
+static void test_proxy__a_cancelled_step_runs_to_its_end(void **state)
+{
+    (void)state;
+    net_clock clock = {.step_us = STEP, .is_shared = true};
+    net_pace first = {0};
+    net_pace second = {0};
+    ask(&clock, &first, 0, 1030);
+    assert_int_equal(answer(&clock, &first, chunked, SIZE_MAX, 1040), 1330); /* known early, and never sent */
+    net_pace_cancel(&first, 1150);
+    assert_int_equal(first.until_us, 1150);
+    net_clock_forget(&clock, &first);
+    assert_int_equal(clock.ended_us, 1150);
+    assert_int_equal(ask(&clock, &second, clock.ended_us, 1160), 1230);
+    net_pace_cancel(&second, 1170);
+    net_pace_end_answer(&second, 1180);
+    assert_int_equal(second.until_us, 1170);
+    assert_int_equal(ask(&clock, &second, second.until_us, 1231), 1231); /* its step has ended: idle */
+}
+
+/* ---- the pace of steps, through sockets -------------------------------------------------------------------------- */
+
+static ends begin_paced(int32_t delay_us, int32_t event_us, bool step_clock)
+{
+    net_path path = NET_PATH_CLEAN;
+    path.delay_us = delay_us;
+    ends e = begin(path, path);
+    net_proxy_stop(e.proxy);
+    e.params.event_us = event_us;
+    e.params.step_clock = step_clock;
+    e.proxy = net_proxy_start(&e.params);
+    assert_non_null(e.proxy);
+    return e;
+}
+
+/* The server's side of a request. */
+static void take_request(int target, const char *request)
+{
+    char got[256];
+    assert_in_range(strlen(request), 1, sizeof got);
+    assert_int_equal(receive(target, got, strlen(request), NULL), strlen(request));
+    assert_memory_equal(got, request, strlen(request));
+}
+
+static void receive_text(int client, const char *text)
+{
+    char got[256];
+    assert_in_range(strlen(text), 1, sizeof got);
+    assert_int_equal(receive(client, got, strlen(text), NULL), strlen(text));
+    assert_memory_equal(got, text, strlen(text));
+}
+
+static void test_proxy__a_pace_adds_to_the_delay(void **state)
+{
+    (void)state;
+    enum { WAY = 10000, STEP_US = 100000 };
+    ends e = begin_paced(WAY, STEP_US, false);
+    const int client = connect_to(&e);
+    const int target = accept_one(&e);
+    for (int round = 0; round < 2; round++) {
+        const int64_t start = cs_clock_us();
+        send_all(client, POST, strlen(POST));
+        take_request(target, POST);
+        send_all(target, chunked, strlen(chunked));
+        receive_text(client, CHUNKED_HEAD);
+        for (int event = 1; event <= 3; event++) {
+            receive_text(client, event == 1   ? "9\r\ndata: a\n\n\r\n"
+                                 : event == 2 ? "15\r\nevent: x\r\ndata: b\r\n\r\n\r\n"
+                                              : "8\r\ndata: c\n\r\n1\r\n\n\r\n");
+            assert_in_range(cs_clock_us() - start, 2 * WAY + event * STEP_US, 20000000);
+        }
+        receive_text(client, "0\r\n\r\n");
+    }
+    const int64_t start = cs_clock_us();
+    send_all(client, POST, strlen(POST));
+    take_request(target, POST);
+    send_all(target, WHOLE, strlen(WHOLE));
+    receive_text(client, WHOLE);
+    assert_in_range(cs_clock_us() - start, 2 * WAY + STEP_US, 20000000);
+    close(client);
+    close(target);
+    end(&e);
+}
+
+static void test_proxy__a_close_does_not_wait_for_the_pace(void **state)
+{
+    (void)state;
+    char got[1];
+    for (int reset = 0; reset < 2; reset++) {
+        ends e = begin_paced(1000, 60000000, reset == 1);
+        const int client = connect_to(&e);
+        const int target = accept_one(&e);
+        send_all(client, POST, strlen(POST));
+        take_request(target, POST);
+        send_all(target, chunked, strlen(chunked));
+        if (reset == 0) {
+            receive_text(client, CHUNKED_HEAD "9\r\n");
+        } /* else the head is not read, so that the close is a reset */
+        const bool is_there = wait_readable(client, reset == 0 ? 0 : PATIENCE_MS);
+        assert_int_equal(is_there, reset); /* no event */
+        close(client);
+        assert_int_equal(receive(target, got, 1, NULL), 0);
+        close(target);
+        end(&e);
+    }
+}
+
+static void test_proxy__what_is_no_answer_to_a_post_is_not_paced(void **state)
+{
+    (void)state;
+    static const char upgrade[] = "GET /v1 HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    static const char switched[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+    static const char frames[] = "\x81\x08" POST "\n\n\x82\x7e" WHOLE "\r\n\r\ndata: a\n\n";
+    ends e = begin_paced(0, 60000000, true);
+    const int client = connect_to(&e);
+    const int target = accept_one(&e);
+    send_all(client, GET, strlen(GET));
+    take_request(target, GET);
+    send_all(target, WHOLE, strlen(WHOLE));
+    receive_text(client, WHOLE);
+    send_all(client, upgrade, strlen(upgrade));
+    take_request(target, upgrade);
+    send_all(target, switched, strlen(switched));
+    receive_text(client, switched);
+    for (int i = 0; i < 3; i++) {
+        send_all(client, frames, strlen(frames));
+        take_request(target, frames);
+        send_all(target, frames, strlen(frames));
+        receive_text(client, frames);
+    }
+    close(client);
+    close(target);
+    end(&e);
+}
+
+/* A second request finds a step under way, whether the first one is still there or not. */
+static void check_step_clock(bool is_cancelled)
+{
+    enum { STEP_US = 200000 };
+    ends e = begin_paced(0, STEP_US, true);
+    const int first = connect_to(&e);
+    const int first_target = accept_one(&e);
+    const int second = connect_to(&e);
+    const int second_target = accept_one(&e);
+    const int64_t start = cs_clock_us();
+    send_all(first, POST, strlen(POST));
+    take_request(first_target, POST);
+    send_all(first_target, chunked, strlen(chunked));
+    if (is_cancelled) {
+        close(first);
+    }
+    send_all(second, POST, strlen(POST));
+    take_request(second_target, POST);
+    send_all(second_target, chunked, strlen(chunked));
+    receive_text(second, CHUNKED_HEAD "9\r\ndata: a\n\n\r\n");
+    assert_in_range(cs_clock_us() - start, 2 * STEP_US, 20000000);
+    if (!is_cancelled) {
+        receive_text(first, chunked);
+        assert_in_range(cs_clock_us() - start, 3 * STEP_US, 20000000);
+        close(first);
+    }
+    close(second);
+    close(first_target);
+    close(second_target);
+    end(&e);
+}
+
+static void test_proxy__the_step_clock_makes_a_request_wait_for_the_next_step(void **state)
+{
+    (void)state;
+    check_step_clock(false);
+}
+
+static void test_proxy__the_step_clock_goes_on_when_a_request_is_cancelled(void **state)
+{
+    (void)state;
+    check_step_clock(true);
+}
+
 /* ---- ends -------------------------------------------------------------------------------------------------------- */
 
 static void test_proxy__cut_refuses_until_set_again(void **state)
@@ -498,6 +789,16 @@ int main(void)
         cmocka_unit_test(test_proxy__faults_are_for_the_first_connections_only),
         cmocka_unit_test(test_proxy__reorder_brings_the_second_connection_first),
         cmocka_unit_test(test_proxy__a_first_connection_without_a_second_goes_on),
+        cmocka_unit_test(test_proxy__each_event_takes_a_step),
+        cmocka_unit_test(test_proxy__an_answer_without_chunks_is_paced_too),
+        cmocka_unit_test(test_proxy__requests_behind_each_other_are_paced_each),
+        cmocka_unit_test(test_proxy__a_step_is_shared_by_all_requests),
+        cmocka_unit_test(test_proxy__a_cancelled_step_runs_to_its_end),
+        cmocka_unit_test(test_proxy__a_pace_adds_to_the_delay),
+        cmocka_unit_test(test_proxy__a_close_does_not_wait_for_the_pace),
+        cmocka_unit_test(test_proxy__what_is_no_answer_to_a_post_is_not_paced),
+        cmocka_unit_test(test_proxy__the_step_clock_makes_a_request_wait_for_the_next_step),
+        cmocka_unit_test(test_proxy__the_step_clock_goes_on_when_a_request_is_cancelled),
         cmocka_unit_test(test_proxy__cut_refuses_until_set_again),
         cmocka_unit_test(test_proxy__the_end_of_one_way_leaves_the_other_open),
         cmocka_unit_test(test_proxy__a_target_that_is_not_there_resets_the_client),

@@ -219,11 +219,13 @@ def connect_tcp(host, port, tls=None, timeout=PATIENCE_S, receive_bytes=None):
     if receive_bytes is not None:  # must be told before the window is agreed on
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     sock.settimeout(timeout)
-    sock.connect((host, port))
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if tls is not None:
-        sock = tls.wrap_socket(sock, server_hostname=host)
-    return sock
+    try:
+        sock.connect((host, port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock if tls is None else tls.wrap_socket(sock, server_hostname=host)
+    except OSError:
+        sock.close()
+        raise
 
 
 def request_head(host, port, path="/", token=None, subprotocol="costeer.v1", key=None, headers=()):
