@@ -111,8 +111,7 @@ static costeer_err time_out(const cs_api *api, costeer_error *err)
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "no answer to be had within %d ms (--timeout-ms): %.380s",
                             api->params.timeout_ms, api->cause.message);
     }
-    return cs_error_set(err, COSTEER_ETIMEDOUT, "cloud", "%s:%d said nothing for %d ms (--timeout-ms)", api->url.host,
-                        api->url.port, api->params.timeout_ms);
+    return cs_api_time_out(api, err);
 }
 
 /* An answer that ended well, and does not have the position. */

@@ -469,6 +469,13 @@ void cs_api_http_consume(cs_api_http *http, size_t n)
     }
 }
 
+bool cs_api_http_is_secured(const cs_api_http *http)
+{
+    curl_off_t secured = 0;
+    (void)curl_easy_getinfo(http->easy, CURLINFO_APPCONNECT_TIME_T, &secured);
+    return secured > 0 || http->setup_us > 0;
+}
+
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer_error *err)
@@ -496,6 +503,9 @@ costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer
     case CURLE_SSL_CONNECT_ERROR:
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: the TLS handshake failed (%s); does it speak TLS there?", host,
                             port, why);
+    case CURLE_GOT_NOTHING:
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d closed the connection without an answer%s", host, port,
+                            http->url.is_tls ? "" : "; does it want https:// there?");
     case CURLE_WRITE_ERROR:
         *is_final = true;
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: an answer of more than %zu bytes, which none should have", host,

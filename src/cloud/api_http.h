@@ -79,6 +79,9 @@ costeer_err cs_api_http_run(cs_api_http *http, int wait_ms, costeer_error *err);
 cs_api_response cs_api_http_response(const cs_api_http *http);
 void cs_api_http_consume(cs_api_http *http, size_t n);
 
+/** True once a TLS handshake has been made. */
+bool cs_api_http_is_secured(const cs_api_http *http);
+
 /** Why the last request failed (cs_api_response.failed). */
 costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer_error *err);
 

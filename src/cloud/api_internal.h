@@ -105,6 +105,9 @@ costeer_err cs_api_receive_check(cs_api *api, const atomic_bool *cancel, int64_t
 /** What an HTTP status means for who asked. @param[out] is_final  trying again would not help */
 costeer_err cs_api_explain_status(const cs_api *api, long status, const json_t *answer, bool *is_final, costeer_error *err);
 
+/** The engine said nothing for as long as it is waited for. */
+costeer_err cs_api_time_out(const cs_api *api, costeer_error *err);
+
 /* ---- api_probe.c: before the first token --------------------------------------------------------------------------- */
 
 /** Find out what the engine is and whether it can serve. Fills the dialect, the setting and the info. */

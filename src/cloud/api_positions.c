@@ -23,6 +23,9 @@
 #define VALUE_SLACK 1e-4
 #define SUM_SLACK   1e-4
 
+/* Log-probabilities of two tokens with the same logit may differ by rounding. */
+#define TIE_NATS 1e-3F
+
 /* Drafts of one request, or tokens of one event: more is a mistake. */
 #define POSITIONS_MAX 1048576
 
@@ -208,6 +211,18 @@ static void drop_addition(cs_api_positions *positions, int64_t own_token)
     }
 }
 
+/* At temperature 0 an engine goes on with its best token. One that says otherwise is not followed: it samples, has a penalty of
+ * its own, or is wrong about itself. */
+static bool is_best(const cs_api_position *position, int64_t token)
+{
+    for (int32_t i = 0; i < position->n && position->values[0] - position->values[i] <= TIE_NATS; i++) {
+        if (position->ids[i] == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
 costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token, int32_t top_k, costeer_error *err)
 {
     const costeer_err code = check(positions, err);
@@ -226,7 +241,7 @@ costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token,
         p->values[i] = positions->scratch[i].value;
     }
     p->n = n;
-    p->own_token = own_token >= 0 && own_token < positions->n_vocab ? (int32_t)own_token : -1;
+    p->own_token = is_best(p, own_token) ? (int32_t)own_token : -1;
     p->is_known = true;
     p->is_all = n == positions->n_scratch && positions->n_added >= positions->n_vocab;
     return COSTEER_OK;

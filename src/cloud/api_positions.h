@@ -19,7 +19,7 @@ typedef struct cs_api_entry {
 } cs_api_entry;
 
 typedef struct cs_api_position {
-    int32_t own_token; /**< what the engine went on with; −1: something that is no token of ours */
+    int32_t own_token; /**< what the engine went on with; −1: no token of ours, or not its best: nothing to rely on */
     bool is_known;     /**< false: the engine kept its distribution to itself */
     bool is_all;       /**< whatever is not among the entries has a probability that is 0 in float32 */
     int32_t n;

@@ -60,20 +60,33 @@ static costeer_err pause_for(const probe *p, int64_t ms, costeer_error *err)
     return COSTEER_OK;
 }
 
+/* A connection that was kept from before may be closed just now. */
+static bool is_lost(const cs_api *api, costeer_err code)
+{
+    bool is_final = true;
+    if (code == COSTEER_ECLOUD && cs_api_http_response(api->http).failed) {
+        (void)cs_api_http_explain(api->http, &is_final, NULL);
+    }
+    return !is_final;
+}
+
 /* Ask until something else comes than "later". `body` is taken over; NULL: a GET. */
 static costeer_err call(const probe *p, const char *path, json_t *body, const char *text, long *status, json_t **out,
                         costeer_error *err)
 {
     costeer_err code = COSTEER_OK;
-    for (;;) {
+    for (int n_lost = 0;;) {
         code = cs_api_send_check(p->api, path, json_incref(body), text, err);
         code = code == COSTEER_OK ? cs_api_receive_check(p->api, p->cancel, p->until_us, status, out, err) : code;
         const int64_t retry_after_ms = cs_api_http_response(p->api->http).retry_after_ms;
-        if (code != COSTEER_OK || !may_pass(*status) || cs_clock_us() >= p->until_us) {
+        n_lost += is_lost(p->api, code);
+        const bool again = code == COSTEER_OK ? may_pass(*status) : is_lost(p->api, code) && n_lost == 1;
+        if (!again || cs_clock_us() >= p->until_us) {
             break;
         }
-        code = pause_for(p, retry_after_ms > 0 ? retry_after_ms : PAUSE_MS, err);
-        if (code != COSTEER_OK || cs_clock_us() >= p->until_us) {
+        const costeer_err paused = pause_for(p, retry_after_ms > 0 ? retry_after_ms : PAUSE_MS, err);
+        if (paused != COSTEER_OK || cs_clock_us() >= p->until_us) {
+            code = paused != COSTEER_OK ? paused : code;
             break;
         }
         json_decref(*out);
@@ -168,6 +181,16 @@ static costeer_err ask_what_it_is(const probe *p, costeer_error *err)
                : code;
 }
 
+/* One that says what it is, and is not what the URL says. Any may be used as an OpenAI-compatible one. */
+static costeer_err check_name(const cs_api *api, const cs_api_dialect *found, costeer_error *err)
+{
+    const bool is_known = found != NULL && found != &cs_api_openai;
+    return !is_known || found == api->dialect || api->dialect == &cs_api_openai
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d is %s, not %s: write --cloud %s+http…", api->url.host,
+                              api->url.port, found->name, api->dialect->name, found->scheme);
+}
+
 static costeer_err find_engine(const probe *p, costeer_error *err)
 {
     cs_api *api = p->api;
@@ -178,7 +201,9 @@ static costeer_err find_engine(const probe *p, costeer_error *err)
     if (code == COSTEER_OK && status != 200 && status != 404 && status != 405) {
         code = cs_api_explain_status(api, status, models, &is_final, err);
     }
-    if (code == COSTEER_OK && api->dialect == NULL) {
+    if (code == COSTEER_OK && api->dialect != NULL) {
+        code = check_name(api, recognise(models), err);
+    } else if (code == COSTEER_OK) {
         api->dialect = recognise(models);
         code = api->dialect == NULL ? ask_what_it_is(p, err) : COSTEER_OK;
     }

@@ -57,6 +57,13 @@ costeer_err cs_api_explain_status(const cs_api *api, long status, const json_t *
     return explain_refusal(api, status, message, err);
 }
 
+costeer_err cs_api_time_out(const cs_api *api, costeer_error *err)
+{
+    const bool is_plain = api->url.is_tls && !cs_api_http_is_secured(api->http);
+    return cs_error_set(err, COSTEER_ETIMEDOUT, "cloud", "%s:%d said nothing for %d ms (--timeout-ms)%s", api->url.host,
+                        api->url.port, api->params.timeout_ms, is_plain ? "; does it speak TLS there?" : "");
+}
+
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static void pause_after(cs_api *api, int64_t retry_after_ms)
@@ -198,8 +205,7 @@ costeer_err cs_api_receive_check(cs_api *api, const atomic_bool *cancel, int64_t
             return cs_error_set(err, COSTEER_ECANCELED, "cloud", "cancelled while waiting for the engine");
         }
         if (cs_clock_us() >= until_us) {
-            return cs_error_set(err, COSTEER_ETIMEDOUT, "cloud", "%s:%d said nothing for %d ms (--timeout-ms)", api->url.host,
-                                api->url.port, api->params.timeout_ms);
+            return cs_api_time_out(api, err);
         }
         const costeer_err code = cs_api_http_run(api->http, WAIT_MS, err);
         if (code != COSTEER_OK) {

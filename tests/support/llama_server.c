@@ -5,7 +5,7 @@
 #include "support/llama_server.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -119,7 +119,9 @@ static void become(const char *program, char *const argv[], pid_t parent)
 #ifdef __linux__
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
-    if (getppid() == parent) {
+    const int fd = open("/dev/null", O_RDWR); /* one line comes in spite of --log-disable */
+    if (fd >= 0 && dup2(fd, STDIN_FILENO) >= 0 && dup2(fd, STDOUT_FILENO) >= 0 && dup2(fd, STDERR_FILENO) >= 0 &&
+        getppid() == parent) {
         (void)execv(program, argv);
     }
     _exit(127);
