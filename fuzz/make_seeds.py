@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seeds of the fuzz targets, small enough that a mutation often hits something that matters.
 
-    fuzz/make_seeds.py    write fuzz/corpus/{adapter,gguf,policy,report,rows,vocab} and the model of fuzz_adapter
+    fuzz/make_seeds.py    write fuzz/corpus/{adapter,api,gguf,policy,report,rows,sse,vocab} and the model of fuzz_adapter
 
 The seeds of fuzz_wire are made from the golden vectors: tests/golden/make_wire.py.
 """
@@ -11,6 +11,7 @@ import pathlib
 import struct
 
 CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+RECORDED = CORPUS.parent.parent / "tests" / "engine" / "recorded"
 U32, F32, BOOL, STRING, ARRAY, I32 = 4, 6, 7, 8, 9, 5
 
 
@@ -175,6 +176,78 @@ VOCAB = {
 }
 
 
+# ---- what engines answer: those of tests/engine/recorded, behind the question; see fuzz_api.c and fuzz_sse.c -----------
+
+LLAMA, VLLM, SGLANG, OPENAI = range(4)
+STREAM, FORCED = 4, 8
+
+
+def question(dialect, kind=0, drafts=0, length=2, top_k=3, kept=31):
+    return bytes([dialect | kind, drafts | length << 2, top_k | kept << 3])
+
+
+def recorded(name):
+    data = (RECORDED / name).read_bytes().strip()
+    events = [line[6:] for line in data.split(b"\n") if line.startswith(b"data: {")]
+    return b"\n".join(events or [data])
+
+
+def top(*entries):
+    return [{"id": i, "token": "t", "bytes": [116], "logprob": value} for i, value in entries]
+
+
+def llama_event(n_predicted, token, **more):
+    line = {"content": "t", "tokens": [token], "stop": False, "tokens_predicted": n_predicted,
+            "completion_probabilities": [{"id": token, "logprob": -0.1, "top_logprobs": top((token, -0.1), (5, -3.4e38), (6, -2.5))}]}  # fmt: skip
+    return json.dumps(line | more).encode()
+
+
+def llama_events(*numbers):
+    """Events of so many positions each."""
+    entry = {"id": 300, "top_logprobs": [{"id": 300, "logprob": -0.5}]}
+    return b"\n".join(json.dumps({"completion_probabilities": [entry | {"id": 300 + i} for i in range(n)]}).encode() for n in numbers)
+
+
+LLAMA_END = b'{"content":"","tokens":[],"stop":true,"id_slot":1,"tokens_evaluated":21,"timings":{"cache_n":20}}'
+WORDS = {"tokens": ["ere", "bytes:\\xe2"], "top_logprobs": [{"ere": -0.2, "bytes:\\xe2": -2, "<|im_end|>": -3}, {"ere": -9999, "bytes:\\xe2": 0}]}
+API = {
+    "llama-answer": question(LLAMA, FORCED) + llama_event(1, 300, stop=True, id_slot=0),
+    "llama-stream": question(LLAMA, STREAM, kept=0) + b"\n".join([llama_event(1, 300), llama_event(4, 494), LLAMA_END]),
+    "llama-ring": question(LLAMA, STREAM, kept=2) + llama_events(6, 4, 9),
+    "vllm-answer": question(VLLM, STREAM) + recorded("vllm_answer.json"),
+    "vllm-strings": question(VLLM, STREAM) + recorded("vllm_answer_strings.json"),
+    "vllm-batch": question(VLLM, drafts=2) + recorded("vllm_batch.json"),
+    "vllm-stream": question(VLLM, STREAM, kept=1) + recorded("vllm_stream.sse"),
+    "vllm-error": question(VLLM) + recorded("vllm_error_model.json"),
+    "sglang-drafts": question(SGLANG, drafts=2) + recorded("sglang_drafts.json"),
+    "sglang-stream": question(SGLANG, STREAM) + recorded("sglang_stream.sse"),
+    "sglang-incremental": question(SGLANG, STREAM, top_k=1) + recorded("sglang_stream_incremental.sse"),
+    "sglang-abort": question(SGLANG, STREAM) + b'{"meta_info":{"finish_reason":{"type":"abort","message":"m"}}}',
+    "sglang-error": question(SGLANG, STREAM) + recorded("sglang_error_ids.sse"),
+    "openai-answer": question(OPENAI, STREAM, top_k=2) + recorded("openai_answer.json"),
+    "openai-words": question(OPENAI, STREAM) + json.dumps({"choices": [{"text": "ere", "finish_reason": "stop", "logprobs": WORDS}]}).encode(),
+    "openai-content": question(OPENAI, STREAM) + recorded("openai_answer_content.json"),
+    "openai-content-ids": question(OPENAI, STREAM) + recorded("openai_answer_content_ids.json"),
+    "openai-token-ids": question(OPENAI, STREAM) + recorded("openai_answer_token_ids.json"),
+    "message": question(OPENAI) + '{"detail":"é€😀é€😀é€😀\\n"}'.encode(),
+    "openai-none": question(OPENAI) + recorded("openai_answer_none.json"),
+}
+
+
+def stream(text, cap=6, cut=0x1234):
+    return bytes([cap, cut & 255, cut >> 8]) + (text if isinstance(text, bytes) else text.encode())
+
+
+SSE = {
+    "recorded": stream((RECORDED / "openai_stream.sse").read_bytes()),
+    "line-ends": stream("data: a\r\rdata: b\r\n\r\ndata: c\n\ndata: d\r\n\ndata:e\n\r"),
+    "fields": stream("\ufeffevent: x\ndata: a\nid: 1\ndata\n:comment\nretry: 3\ndata:  b\ndatab: c\n\ndata\n\ndata\ndata\n\ndata:"),
+    "too-long": stream("data: 123456\ndata: 7\n\n", cap=3),
+    "event-too-long": stream("data:1\ndata:2\ndata:3\ndata:4\ndata:5\n\ndata: 1\n\n", cap=3),
+    "nothing-fits": stream("\n\n:\n", cap=0),
+}
+
+
 def main():
     files = {
         "gguf/llama": model("llama"),
@@ -189,6 +262,7 @@ def main():
     files |= {f"rows/{name}": json.dumps(data).encode() for name, data in ROWS.items()} | {"rows/no-json": b'{"id": "Zq7'}
     files |= {f"report/{name}": text.encode() for name, text in RUNS.items()}
     files |= {f"vocab/{name}": data for name, data in VOCAB.items()}
+    files |= {f"api/{name}": data for name, data in API.items()} | {f"sse/{name}": data for name, data in SSE.items()}
     for name, data in files.items():
         path = CORPUS / name
         path.parent.mkdir(parents=True, exist_ok=True)

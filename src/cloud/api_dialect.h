@@ -36,6 +36,7 @@ typedef struct cs_api_reading {
     cs_api_positions *positions; /**< where distributions go */
     int32_t n_read;              /**< positions of this request that were read, those left out included */
     bool has_ended;              /**< the engine said that nothing follows */
+    bool may_pass;               /**< reading failed for a reason that another try may not meet */
     bool has_ids;                /**< tokens were named by id */
     bool tells_once;             /**< SGLang: its events do not repeat what was told before */
     int32_t slot;                /**< llama-server: where the prompt is now; −1: not told */

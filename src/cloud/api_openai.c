@@ -75,17 +75,20 @@ static costeer_err find_object(const cs_api_setting *setting, const json_t *obje
 {
     const json_t *named = json_object_get(object, "token_id"); /* Fireworks */
     named = named != NULL ? named : json_object_get(object, "id");
-    if (named != NULL) {
+    if (named != NULL && !json_is_null(named)) {
         out->has_ids = true;
         return cs_api_json_int(named, "logprobs: token_id", 0, INT32_MAX, id, err);
     }
     const json_t *bytes = json_object_get(object, "bytes");
     int32_t token = -1;
     costeer_err code = COSTEER_OK;
+    if (json_array_size(bytes) > COSTEER_PIECE_MAX) {
+        return cs_api_json_refuse("logprobs: bytes", "more than a token has", err);
+    }
     if (json_array_size(bytes) > 0) {
         char text[COSTEER_PIECE_MAX];
         size_t n = 0;
-        for (; code == COSTEER_OK && n < json_array_size(bytes) && n < sizeof text; n++) {
+        for (; code == COSTEER_OK && n < json_array_size(bytes); n++) {
             int64_t byte = 0;
             code = cs_api_json_int(json_array_get(bytes, n), "logprobs: bytes", 0, 255, &byte, err);
             text[n] = (char)byte;

@@ -107,7 +107,7 @@ static cs_api_position *push(cs_api_positions *positions)
 
 void cs_api_positions_begin(cs_api_positions *positions)
 {
-    positions->n_scratch = positions->n_added = 0;
+    positions->n_scratch = positions->n_padding = 0;
 }
 
 costeer_err cs_api_positions_add(cs_api_positions *positions, int64_t id, double value, costeer_error *err)
@@ -122,10 +122,12 @@ costeer_err cs_api_positions_add(cs_api_positions *positions, int64_t id, double
                             "with --logprobs-mode raw_logprobs)",
                             value, (long long)id);
     }
-    positions->n_added += positions->n_added < INT32_MAX && id < positions->n_vocab;
-    if (value <= NEGATIVE_INFINITY || id >= positions->n_vocab) {
+    if (id >= positions->n_vocab) {
+        positions->n_padding += positions->n_padding < PADDING_MAX;
         return COSTEER_OK;
     }
+    const float logprob =
+        value <= NEGATIVE_INFINITY ? -INFINITY : (float)fmin(value, 0.0); /* the former are left out at the end */
     if (positions->n_scratch == positions->scratch_capacity) {
         const int32_t capacity = positions->scratch_capacity == 0 ? 128 : 2 * positions->scratch_capacity;
         cs_api_entry *larger = capacity / 4 > positions->n_vocab + PADDING_MAX
@@ -137,7 +139,7 @@ costeer_err cs_api_positions_add(cs_api_positions *positions, int64_t id, double
         positions->scratch = larger;
         positions->scratch_capacity = capacity;
     }
-    positions->scratch[positions->n_scratch++] = (cs_api_entry){.id = (int32_t)id, .value = (float)fmin(value, 0.0)};
+    positions->scratch[positions->n_scratch++] = (cs_api_entry){.id = (int32_t)id, .value = logprob};
     return COSTEER_OK;
 }
 
@@ -164,9 +166,7 @@ static void sort(cs_api_entry *entries, int32_t n)
 static costeer_err check(const cs_api_positions *positions, costeer_error *err)
 {
     double sum = 0;
-    costeer_err code = positions->n_scratch > 0
-                           ? COSTEER_OK
-                           : cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent a position without log-probabilities");
+    costeer_err code = COSTEER_OK;
     for (int32_t i = 0; code == COSTEER_OK && i < positions->n_scratch; i++) {
         const cs_api_entry *e = &positions->scratch[i];
         const uint64_t bit = UINT64_C(1) << (e->id & 63);
@@ -201,14 +201,22 @@ static bool reserve(cs_api_position *p, int32_t n)
     return n <= p->capacity;
 }
 
-/* Where K is cut without a word, the sampled token may have been added to fewer than were asked for: as the last it is dropped.
- */
-static void drop_addition(cs_api_positions *positions, int64_t own_token)
+/* Where K is cut without a word, the sampled token may have been added to fewer than were asked for: it is dropped where it is
+ * the last and not the best. Returns how many are left of the first n. */
+static int32_t drop_addition(const cs_api_positions *positions, int32_t n, int64_t own_token)
 {
-    const bool is_all = positions->n_added >= positions->n_vocab;
-    if (!is_all && positions->n_scratch > 1 && positions->scratch[positions->n_scratch - 1].id == own_token) {
-        positions->n_scratch--;
+    const cs_api_entry *entries = positions->scratch;
+    const bool is_addition = positions->n_scratch < positions->n_vocab && n > 1 && entries[n - 1].id == own_token &&
+                             entries[0].value - entries[n - 1].value > TIE_NATS;
+    return is_addition ? n - 1 : n;
+}
+
+static int32_t count_finite(const cs_api_entry *entries, int32_t n)
+{
+    while (n > 0 && entries[n - 1].value == -INFINITY) {
+        n--;
     }
+    return n;
 }
 
 /* At temperature 0 an engine goes on with its best token. One that says otherwise is not followed: it samples, has a penalty of
@@ -230,8 +238,11 @@ costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token,
         return code;
     }
     sort(positions->scratch, positions->n_scratch);
-    drop_addition(positions, own_token);
-    const int32_t n = top_k > 0 && top_k < positions->n_scratch ? top_k : positions->n_scratch;
+    const int32_t n_finite = drop_addition(positions, count_finite(positions->scratch, positions->n_scratch), own_token);
+    const int32_t n = top_k > 0 && top_k < n_finite ? top_k : n_finite;
+    if (n == 0) {
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent a position without log-probabilities");
+    }
     cs_api_position *p = push(positions);
     if (p == NULL || !reserve(p, n)) {
         return no_memory(err);
@@ -243,7 +254,8 @@ costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token,
     p->n = n;
     p->own_token = is_best(p, own_token) ? (int32_t)own_token : -1;
     p->is_known = true;
-    p->is_all = n == positions->n_scratch && positions->n_added >= positions->n_vocab;
+    p->n_sent = positions->n_scratch + positions->n_padding;
+    p->is_all = n == n_finite && positions->n_scratch == positions->n_vocab; /* they are distinct */
     return COSTEER_OK;
 }
 

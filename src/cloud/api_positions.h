@@ -22,6 +22,7 @@ typedef struct cs_api_position {
     int32_t own_token; /**< what the engine went on with; −1: no token of ours, or not its best: nothing to rely on */
     bool is_known;     /**< false: the engine kept its distribution to itself */
     bool is_all;       /**< whatever is not among the entries has a probability that is 0 in float32 */
+    int32_t n_sent;    /**< entries that the engine sent, those that were left out included */
     int32_t n;
     int32_t capacity;
     int32_t *ids;  /**< [n] */
@@ -37,7 +38,7 @@ typedef struct cs_api_positions {
     cs_api_position *ring;
     cs_api_entry *scratch; /**< [scratch_capacity] entries of the position that is being read */
     int32_t n_scratch;
-    int32_t n_added; /**< of that position, those that were left out included */
+    int32_t n_padding; /**< of that position, ids beyond the vocabulary, which are left out at once */
     int32_t scratch_capacity;
     uint64_t *seen; /**< [(n_vocab + 63) / 64] all zero between calls */
 } cs_api_positions;

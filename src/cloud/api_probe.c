@@ -104,12 +104,11 @@ static const cs_api_dialect *const dialects[] = {&cs_api_llama_server, &cs_api_v
 static costeer_err check_width(const cs_api *api, int64_t n_vocab, costeer_error *err)
 {
     enum { PADDING_MAX = 4096 };
-    const int64_t difference = n_vocab > api->n_vocab ? n_vocab - api->n_vocab : api->n_vocab - n_vocab;
-    return n_vocab == 0 || difference <= PADDING_MAX
-               ? COSTEER_OK
-               : cs_error_set(err, COSTEER_EPAIR, "cloud",
-                              "the model at %s has another vocabulary than the SLM: %lld tokens, and %d", api->url.host,
-                              (long long)n_vocab, api->n_vocab);
+    const bool is_near = n_vocab >= (int64_t)api->n_vocab - PADDING_MAX && n_vocab <= (int64_t)api->n_vocab + PADDING_MAX;
+    return n_vocab == 0 || is_near ? COSTEER_OK
+                                   : cs_error_set(err, COSTEER_EPAIR, "cloud",
+                                                  "the model at %s has another vocabulary than the SLM: %lld tokens, and %d",
+                                                  api->url.host, (long long)n_vocab, api->n_vocab);
 }
 
 static costeer_err take_models(cs_api *api, const json_t *models, costeer_error *err)
@@ -187,7 +186,7 @@ static costeer_err check_name(const cs_api *api, const cs_api_dialect *found, co
     const bool is_known = found != NULL && found != &cs_api_openai;
     return !is_known || found == api->dialect || api->dialect == &cs_api_openai
                ? COSTEER_OK
-               : cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d is %s, not %s: write --cloud %s+http…", api->url.host,
+               : cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d is %s, not %s: write --cloud %s+http://...", api->url.host,
                               api->url.port, found->name, api->dialect->name, found->scheme);
 }
 
@@ -421,10 +420,9 @@ static costeer_err check_k(const probe *p, int32_t *granted, costeer_error *err)
     if (status != 200) {
         return refuse_k(p, wanted, &first, err);
     }
-    const int32_t n = cs_api_positions_find(&api->positions, 0)->n;
-    /* a few tokens may have been left out: padding, or probability 0 */
-    const bool is_cut = n < *granted && n <= 100;
-    api->info.top_k_max = is_cut ? n : *granted < wanted ? *granted : 0;
+    const cs_api_position *position = cs_api_positions_find(&api->positions, 0);
+    const bool is_cut = position->n_sent < *granted;
+    api->info.top_k_max = is_cut ? position->n : *granted < wanted ? *granted : 0;
     api->info.has_ids = api->reading.has_ids;
     return COSTEER_OK;
 }

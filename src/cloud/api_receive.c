@@ -16,6 +16,11 @@
 
 /* ---- what a status means ----------------------------------------------------------------------------------------- */
 
+static bool may_pass(int64_t status)
+{
+    return status >= 500 || status == 429 || status == 408 || status == 425;
+}
+
 static costeer_err explain_refusal(const cs_api *api, long status, const char *message, costeer_error *err)
 {
     const char *host = api->url.host;
@@ -48,7 +53,7 @@ costeer_err cs_api_explain_status(const cs_api *api, long status, const json_t *
                             "address that it leads to",
                             api->url.host, api->url.port, status);
     }
-    if (status >= 500 || status == 429 || status == 408 || status == 425) {
+    if (may_pass(status)) {
         *is_final = false;
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s %s (HTTP %ld)%s%s", api->url.host,
                             status == 429 ? "takes no more requests now" : "fails", status, message[0] != '\0' ? ": " : "",
@@ -108,6 +113,13 @@ static cs_api_news explain_end(cs_api *api, const cs_api_response *response, cos
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
+/* The status that an error object tells; 500 when it does not. */
+static int64_t status_of(const json_t *answer)
+{
+    const json_t *error = json_object_get(answer, "error");
+    return cs_api_json_int_or(json_is_object(error) ? error : answer, "code", 500);
+}
+
 /* An error inside an answer that began well. */
 static bool is_error(const json_t *answer)
 {
@@ -124,12 +136,15 @@ static costeer_err read_json(cs_api *api, const char *bytes, size_t n, cs_api_ne
         costeer_error error;
         cs_api_json_message(answer, message, sizeof message);
         (void)cs_error_set(&error, COSTEER_ECLOUD, "cloud", "%s gave the answer up: %s", api->url.host, message);
-        *news = settle(api, &error, false, 0, err);
+        *news = settle(api, &error, !may_pass(status_of(answer)), 0, err);
+        code = *news == CS_API_REFUSED ? COSTEER_ECLOUD : COSTEER_OK;
     } else if (code == COSTEER_OK) {
         const int32_t n_before = api->reading.n_read;
-        code = api->dialect->read(&api->setting, &api->ask, answer, &api->reading, err);
+        costeer_error error = {.code = COSTEER_OK};
+        code = api->dialect->read(&api->setting, &api->ask, answer, &api->reading, &error);
         api->stats.n_steps += api->reading.n_read - n_before;
-        *news = CS_API_READ;
+        *news = code == COSTEER_OK ? CS_API_READ : settle(api, &error, !api->reading.may_pass, 0, err);
+        code = *news == CS_API_LOST ? COSTEER_OK : code;
     }
     json_decref(answer);
     return code;

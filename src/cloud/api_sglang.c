@@ -92,8 +92,9 @@ static costeer_err read_output(const cs_api_ask *ask, const json_t *tokens, cons
     return code;
 }
 
-/* What is written in the place of an error: a request that is given up ends with a reason of its own. */
-static costeer_err check_end(const json_t *finish, costeer_error *err)
+/* What is written in the place of an error: a request that is given up ends with a reason of its own. A status below 500 is for
+ * what was asked, else it may pass. */
+static costeer_err check_end(const json_t *finish, cs_api_reading *out, costeer_error *err)
 {
     const char *type = json_string_value(json_object_get(finish, "type"));
     if (type == NULL || strcmp(type, "abort") != 0) {
@@ -101,6 +102,7 @@ static costeer_err check_end(const json_t *finish, costeer_error *err)
     }
     char message[200];
     cs_api_json_message(finish, message, sizeof message);
+    out->may_pass = cs_api_json_int_or(finish, "status_code", 500) >= 500;
     return cs_error_set(err, COSTEER_ECLOUD, "cloud", "SGLang gave the answer up: %s",
                         message[0] != '\0' ? message : "it does not say why");
 }
@@ -116,7 +118,7 @@ static costeer_err read(const cs_api_setting *setting, const cs_api_ask *ask, co
     if (code != COSTEER_OK) {
         return code;
     }
-    code = check_end(json_object_get(meta, "finish_reason"), err);
+    code = check_end(json_object_get(meta, "finish_reason"), out, err);
     if (code != COSTEER_OK) {
         return code;
     }

@@ -83,6 +83,10 @@ static void answer(fake_cloud *self, int32_t position, int32_t top_k, costeer_di
 {
     const float *logits = self->logits[position];
     *out = (costeer_distribution){.position = position, .own_token = cs_argmax(logits, FAKE_VOCAB)};
+    if (self->deepest > 0 && (top_k == 0 || top_k >= self->deepest)) {
+        top_k = self->deepest;
+        out->is_deepest = true;
+    }
     if (top_k == 0) {
         out->base = (costeer_base){.values = logits, .n = FAKE_VOCAB};
     } else {

@@ -36,6 +36,7 @@ typedef struct fake_cloud {
     uint64_t jitter;           /* … not 0: anything within the error, by this seed */
     bool rounds_always;        /* in deepen() too, which is against the rules */
     bool tells_tail;           /* log of the unsent probability with a sparse base */
+    int32_t deepest;           /* most entries that it gives of a position, and says so once they are sent; 0: no limit */
     costeer_cloud_stats stats; /* given once the answer is closed */
     int32_t ids[FAKE_VOCAB];
     float values[FAKE_VOCAB];

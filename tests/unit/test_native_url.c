@@ -29,6 +29,26 @@ static void assert_refused(const char *text, const char *why)
     }
 }
 
+static cs_native_url parse_http(const char *text)
+{
+    cs_native_url url;
+    costeer_error err = {0};
+    if (cs_native_url_parse_http(text, &url, &err) != COSTEER_OK) {
+        fail_msg("%s: %s", text, err.message);
+    }
+    return url;
+}
+
+static void assert_http_refused(const char *text, const char *why)
+{
+    cs_native_url url;
+    costeer_error err = {0};
+    assert_int_equal(cs_native_url_parse_http(text, &url, &err), COSTEER_EINVAL);
+    if (strstr(err.message, why) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", err.message, why);
+    }
+}
+
 static void test_native_url__is_taken_apart(void **state)
 {
     (void)state;
@@ -101,12 +121,52 @@ static void test_native_url__refuses_what_it_does_not_know(void **state)
     assert_refused(text, "1,024");
 }
 
+static void test_native_url__an_engines_is_http(void **state)
+{
+    (void)state;
+    const cs_native_url url = parse_http("https://api.example.org:8443/v1/?x=1");
+    assert_true(url.is_http && url.is_tls);
+    assert_false(url.is_address || url.is_loopback);
+    assert_string_equal(url.host, "api.example.org");
+    assert_int_equal(url.port, 8443);
+    assert_string_equal(url.path, "/v1/?x=1");
+    assert_int_equal(parse_http("HTTPS://a").port, 443);
+    assert_int_equal(parse_http("http://a/").port, 80);
+    assert_false(parse_http("http://a").is_tls);
+    assert_string_equal(parse_http("http://a:1").path, "/");
+    assert_true(parse_http("http://127.0.0.1:8080").is_loopback);
+    const cs_native_url six = parse_http("http://[::1]:30000/base");
+    assert_true(six.is_http && six.is_address && six.is_ipv6 && six.is_loopback);
+    assert_string_equal(six.host, "::1");
+    assert_false(parse("ws://a").is_http || parse("wss://a").is_http);
+}
+
+static void test_native_url__each_protocol_has_its_own_schemes(void **state)
+{
+    (void)state;
+    assert_http_refused(NULL, "is missing; write https://host:port or http://host:port");
+    assert_http_refused("", "neither https:// nor http://");
+    assert_http_refused("ws://a:1", "neither https:// nor http://");
+    assert_http_refused("wss://a:1", "neither https:// nor http://");
+    assert_http_refused("http:/a:1", "neither https:// nor http://");
+    assert_http_refused("vllm+http://a:1", "neither https:// nor http://");
+    assert_refused("http://a:1", "neither wss:// nor ws://");
+    assert_http_refused("http://", "no host");
+    assert_http_refused("http://key@a:80", "user name; a token or key comes from a file; write https://");
+    assert_http_refused("http://a:70000", "port");
+    assert_http_refused("http://a:80?x", "no '/'");
+    assert_http_refused("http://a/x#y", "path");
+    assert_http_refused("http://a/x\r\nX: y", "path");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_native_url__is_taken_apart),
         cmocka_unit_test(test_native_url__knows_addresses_and_loopback),
         cmocka_unit_test(test_native_url__refuses_what_it_does_not_know),
+        cmocka_unit_test(test_native_url__an_engines_is_http),
+        cmocka_unit_test(test_native_url__each_protocol_has_its_own_schemes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

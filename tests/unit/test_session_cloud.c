@@ -187,6 +187,129 @@ static void test_session__a_rounded_base_gives_the_exact_choice(void **state)
     assert_true(n_asked > n_ties / 4 && n_certified + n_asked == 2000);
 }
 
+/* ---- a cloud that gives no more ---------------------------------------------------------------------------------- */
+
+/* Positions 0 and 2 are certain; at 1 the SLM wants a token that the two or four best of the LLM are not. */
+static void set_up_doubt(bench *b)
+{
+    reset(b);
+    prefer(b, 2, 3, FAKE_END);
+    b->params.base_top_k = 2;
+    b->cloud.logits[1][6] = 4.0F;
+    b->cloud.logits[1][7] = 3.0F;
+    b->cloud.logits[1][8] = 2.0F;
+    b->deltas.expert[1][9] = 20.0F;
+}
+
+static void test_session__a_cloud_that_has_no_more_is_not_asked_again(void **state)
+{
+    bench *b = *state;
+    set_up_doubt(b);
+    b->cloud.deepest = 4;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_string_equal(b->journal.text,
+                        "open(3,2) begin next(0) commit(0,2) step(2) next(1) deepen(1,16) commit(1,3) step(3) next(2) close ");
+    assert_int_equal(b->report.n_uncertified, 1);
+    assert_int_equal(b->report.n_certified, 2);
+    assert_int_equal(b->report.n_deepened, 1);
+    assert_true(b->positions[1].uncertified_kept);
+    assert_false(b->positions[1].certified);
+    assert_int_equal(b->positions[1].n_entries, 4);
+    assert_int_equal(b->positions[1].n_deepened, 1);
+    set_up_doubt(b);
+    b->cloud.deepest = 2; /* known with what came unasked */
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_null(strstr(b->journal.text, "deepen"));
+    assert_int_equal(b->report.n_uncertified, 1);
+    assert_int_equal(b->report.n_certified, 2);
+    assert_int_equal(b->report.n_deepened, 0);
+    assert_int_equal(b->positions[1].n_entries, 2);
+    assert_int_equal(b->tokens[1], 3);
+}
+
+static void test_session__what_a_cloud_with_no_more_certifies_is_certified(void **state)
+{
+    bench *b = *state;
+    for (int required = 0; required < 2; required++) {
+        reset(b);
+        prefer(b, 2, 3, FAKE_END);
+        b->params.base_top_k = 4;
+        b->params.require_certified = required != 0;
+        b->cloud.deepest = 4;
+        b->deltas.expert[1][5] = 3.0F;
+        assert_int_equal(run(b), COSTEER_OK);
+        assert_null(strstr(b->journal.text, "deepen"));
+        assert_int_equal(b->report.n_certified, 3);
+        assert_int_equal(b->report.n_uncertified, 0);
+        assert_text(b, "Hello ");
+    }
+    set_up_doubt(b); /* asked for more, it has enough, and has not come to its end */
+    b->params.require_certified = true;
+    b->cloud.deepest = 17;
+    b->cloud.logits[1][9] = 1.0F;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_int_equal(b->report.n_certified, 3);
+    assert_int_equal(b->tokens[1], 9);
+    set_up_doubt(b); /* what is sent as its last settles it */
+    b->params.require_certified = true;
+    b->cloud.deepest = 16;
+    b->cloud.logits[1][9] = 1.0F;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_int_equal(b->report.n_certified, 3);
+    assert_int_equal(b->tokens[1], 9);
+}
+
+static void test_session__required_certificates_end_it_at_the_first_doubt(void **state)
+{
+    bench *b = *state;
+    static const struct {
+        int32_t deepest;
+        bool constant_k;
+        const char *journal;
+    } cases[] = {{4, false, "open(3,2) begin next(0) commit(0,2) step(2) next(1) deepen(1,16) close "},
+                 {2, false, "open(3,2) begin next(0) commit(0,2) step(2) next(1) close "},
+                 {0, true, "open(3,2) begin next(0) commit(0,2) step(2) next(1) close "},
+                 {2, true, "open(3,2) begin next(0) commit(0,2) step(2) next(1) close "}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        set_up_doubt(b);
+        b->params.require_certified = true;
+        b->params.constant_k = cases[i].constant_k;
+        b->params.on_cloud_failure = COSTEER_CLOUD_FAILURE_LOCAL; /* it is no failure of the cloud */
+        b->cloud.deepest = cases[i].deepest;
+        assert_int_equal(run(b), COSTEER_EUNCERTIFIED);
+        assert_int_equal(b->err.code, COSTEER_EUNCERTIFIED);
+        assert_non_null(strstr(b->err.message, "position 1"));
+        assert_non_null(strstr(b->err.message, "--require-certified"));
+        assert_string_equal(b->journal.text, cases[i].journal);
+        assert_int_equal(b->report.n_tokens, 1);
+        assert_int_equal(b->report.n_uncertified, 0);
+        assert_int_equal(b->report.n_local, 0);
+        assert_text(b, "Hello");
+    }
+}
+
+static void test_session__constant_k_counts_what_it_keeps_unless_certificates_are_required(void **state)
+{
+    bench *b = *state;
+    set_up_doubt(b);
+    b->params.constant_k = true;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_null(strstr(b->journal.text, "deepen"));
+    assert_int_equal(b->report.n_uncertified, 1);
+    assert_int_equal(b->report.n_certified, 2);
+}
+
+static void test_session__a_cloud_with_no_more_and_nothing_to_choose_from_is_an_error(void **state)
+{
+    bench *b = *state;
+    set_up_doubt(b);
+    b->cloud.deepest = 2;
+    b->deltas.expert[1][3] = b->deltas.expert[1][6] = -INFINITY;
+    assert_int_equal(run(b), COSTEER_ENUMERIC);
+    assert_non_null(strstr(b->err.message, "none of the 2 entries"));
+    assert_null(strstr(b->journal.text, "deepen"));
+}
+
 /* ---- drafts ------------------------------------------------------------------------------------------------------ */
 
 static void test_session__drafts_go_with_the_commit_before_the_slm_steps(void **state)
@@ -464,6 +587,11 @@ int main(void)
         session_test(test_session__rounded_values_after_exact_ones_were_asked_for_are_an_error),
         session_test(test_session__the_repetition_penalty_holds_for_rounded_values_too),
         session_test(test_session__a_rounded_base_gives_the_exact_choice),
+        session_test(test_session__a_cloud_that_has_no_more_is_not_asked_again),
+        session_test(test_session__what_a_cloud_with_no_more_certifies_is_certified),
+        session_test(test_session__required_certificates_end_it_at_the_first_doubt),
+        session_test(test_session__constant_k_counts_what_it_keeps_unless_certificates_are_required),
+        session_test(test_session__a_cloud_with_no_more_and_nothing_to_choose_from_is_an_error),
         session_test(test_session__drafts_go_with_the_commit_before_the_slm_steps),
         session_test(test_session__drafts_are_as_many_as_wanted_and_as_positions_follow),
         session_test(test_session__private_drafts_know_weights_and_confidence_but_not_the_strength),

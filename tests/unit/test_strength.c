@@ -147,11 +147,15 @@ static void test_error__names_and_numbers_are_pinned(void **state)
         int number;
         const char *name;
     } pinned[] = {
-        {0, "COSTEER_OK"},        {-1, "COSTEER_EINVAL"},     {-2, "COSTEER_ENOMEM"},     {-3, "COSTEER_EIO"},
-        {-4, "COSTEER_EMODEL"},   {-5, "COSTEER_EPAIR"},      {-6, "COSTEER_ETOOLONG"},   {-7, "COSTEER_EUTF8"},
-        {-8, "COSTEER_ENUMERIC"}, {-9, "COSTEER_ECANCELED"},  {-10, "COSTEER_ETIMEDOUT"}, {-11, "COSTEER_ESTATE"},
-        {-12, "COSTEER_ECLOUD"},  {-13, "COSTEER_EINTERNAL"}, {-14, "COSTEER_EABORTED"},  {-999, "unknown"},
-        {1, "unknown"},
+        {0, "COSTEER_OK"},          {-1, "COSTEER_EINVAL"},
+        {-2, "COSTEER_ENOMEM"},     {-3, "COSTEER_EIO"},
+        {-4, "COSTEER_EMODEL"},     {-5, "COSTEER_EPAIR"},
+        {-6, "COSTEER_ETOOLONG"},   {-7, "COSTEER_EUTF8"},
+        {-8, "COSTEER_ENUMERIC"},   {-9, "COSTEER_ECANCELED"},
+        {-10, "COSTEER_ETIMEDOUT"}, {-11, "COSTEER_ESTATE"},
+        {-12, "COSTEER_ECLOUD"},    {-13, "COSTEER_EINTERNAL"},
+        {-14, "COSTEER_EABORTED"},  {-15, "COSTEER_EUNCERTIFIED"},
+        {-999, "unknown"},          {1, "unknown"},
     };
     for (size_t i = 0; i < sizeof pinned / sizeof pinned[0]; i++) {
         assert_string_equal(costeer_err_name((costeer_err)pinned[i].number), pinned[i].name);
