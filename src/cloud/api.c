@@ -26,6 +26,9 @@
 #define SGLANG_WINDOW            32
 #define SGLANG_CUMULATIVE_WINDOW 16
 
+/* The end of a response comes with its last event, or right behind it. */
+#define END_MS 50
+
 /* Longest wait for bytes at a time: a cancel flag wakes nobody. */
 #define WAIT_MS 100
 
@@ -137,6 +140,14 @@ static costeer_err take_end(cs_api *api, costeer_error *err)
     return COSTEER_OK;
 }
 
+/* The engine has said that nothing follows: a server that then keeps the response open is not waited for. */
+static costeer_err end_soon(cs_api *api, costeer_error *err)
+{
+    const costeer_err code = cs_api_http_run(api->http, END_MS, err);
+    const cs_api_response response = cs_api_http_response(api->http);
+    return code != COSTEER_OK || response.n > 0 || response.is_done ? code : take_end(api, err);
+}
+
 /* One turn of waiting: send what is to be sent, or see what came. */
 static costeer_err advance(cs_api *api, int32_t top_k, int64_t until_us, costeer_error *err)
 {
@@ -159,10 +170,13 @@ static costeer_err advance(cs_api *api, int32_t top_k, int64_t until_us, costeer
     }
     cs_api_news news;
     const costeer_err code = cs_api_receive(api, wait_ms, &news, err);
-    if (code == COSTEER_OK && news == CS_API_ENDED && cs_api_positions_find(&api->positions, answer->position) == NULL) {
-        return take_end(api, err);
+    if (code != COSTEER_OK || news == CS_API_LOST || cs_api_positions_find(&api->positions, answer->position) != NULL) {
+        return code;
     }
-    return code;
+    if (api->ask.is_stream && api->reading.has_ended && news != CS_API_ENDED) { /* the rest of it comes at once, or not at all */
+        return cs_api_http_response(api->http).n > 0 ? COSTEER_OK : end_soon(api, err);
+    }
+    return news == CS_API_ENDED ? take_end(api, err) : COSTEER_OK;
 }
 
 /* The engine kept this position's distribution to itself (a token that ends inside a character): it is asked for alone. */

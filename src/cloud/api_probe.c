@@ -134,6 +134,10 @@ static costeer_err take_models(cs_api *api, const json_t *models, costeer_error 
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s has no model \"%.100s\" (--cloud-model); it has \"%.100s\"",
                             api->url.host, api->params.model, other != NULL ? other : "");
     }
+    if (id != NULL && strlen(id) >= sizeof api->model_name) {
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s names a model with more than %zu bytes", api->url.host,
+                            sizeof api->model_name - 1);
+    }
     (void)snprintf(api->model_name, sizeof api->model_name, "%s",
                    id != NULL                  ? id
                    : api->params.model != NULL ? api->params.model
@@ -263,7 +267,7 @@ static costeer_err check_tokenizing(const probe *p, bool *was_checked, costeer_e
 }
 
 /* A text that the engine spells token `id` with; one that was cut inside a character tells nothing. */
-static bool is_spelled(const probe *p, const json_t *text, int32_t id)
+static bool is_spelled(const probe *p, const json_t *text, int32_t id, size_t *n_told)
 {
     char piece[COSTEER_PIECE_MAX];
     const size_t n = costeer_model_token_to_piece(p->api->model, id, piece);
@@ -272,22 +276,25 @@ static bool is_spelled(const probe *p, const json_t *text, int32_t id)
         strncmp(theirs, "token_id:", 9) == 0) {
         return true;
     }
+    ++*n_told;
     const size_t space = n > 0 && piece[0] == ' ' && theirs[0] != ' ' ? 1 : 0; /* some strip it */
     return strlen(theirs) == n - space && memcmp(theirs, piece + space, n - space) == 0;
 }
 
 /* How the engine spells our ids, where it says so with the prompt: [[logprob, id, text]], [{"token": text}] or [text]. */
-static costeer_err compare_texts(const probe *p, const json_t *list, costeer_error *err)
+static costeer_err compare_texts(const probe *p, const json_t *list, bool *was_checked, costeer_error *err)
 {
+    size_t n_told = 0;
     for (size_t i = 0; i < p->tokens.n && i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         item = json_is_array(item) ? json_array_get(item, 2) : json_is_object(item) ? json_object_get(item, "token") : item;
-        if (!is_spelled(p, item, p->tokens.ids[i])) {
+        if (!is_spelled(p, item, p->tokens.ids[i], &n_told)) {
             char what[128];
             (void)snprintf(what, sizeof what, "it spells token %d differently", p->tokens.ids[i]);
             return other_vocabulary(p->api, what, err);
         }
     }
+    *was_checked = n_told > p->tokens.n / 2;
     return COSTEER_OK;
 }
 
@@ -309,8 +316,8 @@ static costeer_err check_spelling(const probe *p, bool *was_checked, costeer_err
                              ? json_object_get(json_object_get(answer, "meta_info"), "input_token_logprobs")
                              : json_object_get(json_object_get(choice, "logprobs"), "tokens");
     list = list != NULL ? list : json_object_get(json_object_get(choice, "logprobs"), "content");
-    *was_checked = code == COSTEER_OK && status == 200 && json_array_size(list) >= p->tokens.n;
-    code = *was_checked ? compare_texts(p, list, err) : code;
+    const bool is_told = code == COSTEER_OK && status == 200 && json_array_size(list) >= p->tokens.n;
+    code = is_told ? compare_texts(p, list, was_checked, err) : code;
     json_decref(answer);
     return code;
 }

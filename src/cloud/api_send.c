@@ -20,9 +20,14 @@
 #define ENTRY_BYTES  1024
 #define ANSWER_BYTES ((size_t)1 << 20)
 
-static size_t answer_bytes(const cs_api_ask *ask)
+/* What an answer can have at most. Of the checks, one asks for as many entries as answers will. */
+static size_t answer_bytes(const cs_api *api, const cs_api_ask *ask)
 {
-    return ANSWER_BYTES + (size_t)ask->top_k * ENTRY_BYTES * ((size_t)ask->n_drafts + 1);
+    if (ask != NULL) {
+        return ANSWER_BYTES + (size_t)ask->top_k * ENTRY_BYTES * ((size_t)ask->n_drafts + 1);
+    }
+    const int32_t top_k = api->params.top_k;
+    return ANSWER_BYTES + (size_t)(top_k == 0 || top_k > api->n_vocab ? api->n_vocab : top_k) * ENTRY_BYTES;
 }
 
 static costeer_err no_memory(costeer_error *err)
@@ -48,7 +53,7 @@ static costeer_err post(cs_api *api, const char *path, json_t *body, const cs_ap
     free(api->body);
     api->body = bytes;
     const bool is_stream = ask != NULL && ask->is_stream;
-    const size_t limit = ask != NULL ? answer_bytes(ask) : ANSWER_BYTES;
+    const size_t limit = answer_bytes(api, ask);
     if (is_stream) {
         cs_sse_reset(&api->sse, limit);
     }
