@@ -55,7 +55,7 @@ CELLS = {(0, 0, False): (16, 64, 256, 1024), (0, 50, False): (64, 256), (30, 0, 
 QUICK_CELLS = {(0, 0, False): (64,), (5, 10, False): (64,), (5, 10, True): (64,)}
 LOCKSTEP_DEPTHS = (64, 256)  # the others only show what K costs
 
-TARGET_STREAMED = 0.65  # of plain, S = 30, R = 50, with the better K
+TARGET_STREAMED = 0.65  # of plain, S = 30, R = 50, with as many log-probabilities
 TARGET_PREDICTED = 0.10  # off what theory allows
 
 
@@ -298,20 +298,19 @@ class Bench(measure_net.Bench):
     def judge(self, lines):
         def pick(cell, mode):
             found = [m for m in lines if (m["step_ms"], m["round_trip_ms"], m["shared_steps"]) == cell and m["mode"] == mode]
-            return {m["depth"]: m for m in found if m["depth"] in LOCKSTEP_DEPTHS}
+            return {m["depth"]: m for m in found}
 
         streamed = pick((30, 50, False), "streamed")
         best = max(streamed.values(), key=lambda m: m["ratio"]["median"])
         for depth, m in streamed.items():
-            judged = m is best
-            self.row(f"S = 30, R = 50, K = {depth}: streamed of plain", ranged(m["ratio"]),
-                     f">= {TARGET_STREAMED:.2f}" if judged else "", m["ratio"]["median"] >= TARGET_STREAMED if judged else None)
+            self.row(f"S = 30, R = 50, K = {depth}: streamed of plain", ranged(m["ratio"]), f">= {TARGET_STREAMED:.2f}",
+                     m["ratio"]["median"] >= TARGET_STREAMED)
         self.row(f"S = 30, R = 50, K = {best['depth']}: streamed, ms per token", f"{best['token_us'] / 1e3:.1f}, predicted "
                  f"{best['predicted_us'] / 1e3:.1f} ({best['difference'] * 100:+.1f} %)", "within 10 %",
                  abs(best["difference"]) <= TARGET_PREDICTED)
-        lockstep = pick((30, 50, False), "lockstep")[best["depth"]]
-        self.row(f"S = 30, R = 50, K = {best['depth']}: streamed over lockstep",
-                 f"{best['tokens_per_s']['median'] / lockstep['tokens_per_s']['median']:.2f}")
+        for depth, lockstep in pick((30, 50, False), "lockstep").items():
+            self.row(f"S = 30, R = 50, K = {depth}: streamed over lockstep",
+                     f"{streamed[depth]['tokens_per_s']['median'] / lockstep['tokens_per_s']['median']:.2f}")
         for cell, name in (((30, 50, True), "S = 30, R = 50, shared steps"), ((30, 0, False), "S = 30, R = 0"),
                            ((0, 0, False), "S = 0, R = 0")):
             for depth, m in pick(cell, "streamed").items():

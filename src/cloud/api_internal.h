@@ -69,6 +69,13 @@ typedef struct cs_api {
     costeer_error cause;
 } cs_api;
 
+/* ---- api.c ---------------------------------------------------------------------------------------------------------- */
+
+extern const costeer_cloud_ops cs_api_ops;
+
+/** Free it, whatever of it was made. */
+void cs_api_dispose(cs_api *api);
+
 /* ---- api_send.c: the one way out ----------------------------------------------------------------------------------- */
 
 /** Send a completion request; one that is under way is cancelled. */

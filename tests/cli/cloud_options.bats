@@ -75,10 +75,29 @@ refuses() {
     failed_with 3 'none: not readable'
 }
 
-@test "proxies come from the environment, for engines only" {
-    run --separate-stderr env http_proxy=http://127.0.0.1:2 no_proxy= "$COSTEER" generate --timeout-ms 2000 --cloud vllm+http://192.0.2.1 hello
+@test "proxies come from the environment, for engines only, and not for hosts that are excepted" {
+    log=$BATS_TEST_TMPDIR/log
+    mkfifo "$BATS_TEST_TMPDIR/hold"
+    python3 "$helpers/http_proxy.py" "$BATS_TEST_TMPDIR/port" "$log" <"$BATS_TEST_TMPDIR/hold" &
+    exec 9>"$BATS_TEST_TMPDIR/hold"
+    for _ in $(seq 100); do
+        [ ! -s "$BATS_TEST_TMPDIR/port" ] || break
+        sleep 0.1
+    done
+    proxy=http://127.0.0.1:$(cat "$BATS_TEST_TMPDIR/port")
+    run --separate-stderr env http_proxy="$proxy" no_proxy= "$COSTEER" generate --cloud vllm+http://192.0.2.1 hello
     failed_with 6
-    ((SECONDS < 20))
+    grep -q '^GET http://192.0.2.1.*/v1/models' "$log"
+    run --separate-stderr env https_proxy="$proxy" no_proxy= "$COSTEER" generate --cloud vllm+https://192.0.2.1 hello
+    failed_with 6
+    grep -q '^CONNECT 192.0.2.1:443' "$log"
+    rm "$log"
+    run --separate-stderr env http_proxy="$proxy" no_proxy=127.0.0.1 "$COSTEER" generate --cloud vllm+http://127.0.0.1:1 hello
+    failed_with 6 'cannot be reached'
+    run --separate-stderr env http_proxy="$proxy" no_proxy= "$COSTEER" generate --cloud ws://127.0.0.1:1 hello
+    failed_with 6
+    [ ! -e "$log" ]
+    exec 9>&-
 }
 
 @test "options that would do nothing are refused" {

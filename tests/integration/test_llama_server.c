@@ -2,7 +2,7 @@
  * An existing engine as the cloud, against a real llama-server (environment: LLAMA_SERVER) with the built-in LLM: both modes give
  * the answer, and each position the distribution, of the cloud in this process.
  */
-#include "support/llama_server.h"
+#include "support/engine_pair.h"
 #include "support/models.h"
 
 #include <jansson.h>
@@ -21,171 +21,17 @@
 
 #define PROMPTS_PATH COSTEER_TEST_MODELS_DIR "/eval/prompts.jsonl"
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define MAX_TOKENS 24
-#define N_PROMPTS  4 /* what sanitizers look for shows in a few */
-#define N_VARIED   1
+#define N_PROMPTS 4 /* what sanitizers look for shows in a few */
+#define N_VARIED  1
 #else
-#define MAX_TOKENS 48
-#define N_PROMPTS  50
-#define N_VARIED   6
+#define N_PROMPTS 50
+#define N_VARIED  6
 #endif
-#define N_SLOTS    2
-#define N_CTX      512   /* of a slot */
-#define TIMEOUT_MS 60000 /* no test waits for it; sanitizers on a loaded machine are slow */
-
-/* ---- the pair, the server, and answers ----------------------------------------------------------------------------- */
-
-static llama_server *server;
-static costeer_model *llm, *slm_model;
-static costeer_slm *slm;
-static costeer_cloud *local;
-
-static costeer_slm *create_slm(void)
-{
-    costeer_slm *out = NULL;
-    costeer_error err = {0};
-    const costeer_slm_params params = {.n_contexts = 1, .n_ctx = N_CTX, .n_threads = 1};
-    assert_ok(costeer_slm_create(slm_model, &params, &out, &err), &err);
-    return out;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    costeer_error err = {0};
-    server = llama_server_start(llama_server_program(), LLM_PATH, N_SLOTS, N_SLOTS * N_CTX);
-    llm = load_model(LLM_PATH);
-    slm_model = load_model(SLM_PATH);
-    const costeer_local_params params = {.n_ctx = N_CTX, .n_threads = 1};
-    assert_ok(costeer_cloud_create_local(llm, &params, &local, &err), &err);
-    slm = create_slm();
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    costeer_slm_free(slm);
-    costeer_cloud_free(local);
-    costeer_model_free(slm_model);
-    costeer_model_free(llm);
-    llama_server_stop(server);
-    return 0;
-}
-
-static const costeer_cloud_mode modes[] = {COSTEER_MODE_LOCKSTEP, COSTEER_MODE_STREAMED};
-static const char *const mode_names[] = {"lockstep", "streamed"};
-#define N_MODES (sizeof modes / sizeof modes[0])
-
-static costeer_engine_params to_server(const char *scheme)
-{
-    static char url[64];
-    (void)snprintf(url, sizeof url, "%shttp://127.0.0.1:%d", scheme, llama_server_port(server));
-    costeer_engine_params params = COSTEER_ENGINE_DEFAULTS;
-    params.url = url;
-    params.timeout_ms = TIMEOUT_MS;
-    return params;
-}
-
-static costeer_cloud *connect_mode(costeer_cloud_mode mode)
-{
-    costeer_cloud *cloud = NULL;
-    costeer_error err = {0};
-    costeer_engine_params params = to_server("llama-server+");
-    params.mode = mode;
-    assert_ok(costeer_cloud_create_engine(slm_model, &params, NULL, &cloud, &err), &err);
-    return cloud;
-}
-
-typedef struct answer {
-    int32_t tokens[MAX_TOKENS];
-    int32_t n;
-    double margin[MAX_TOKENS]; /* between the two best policy scores */
-    costeer_report report;
-    costeer_cloud_stats stats;
-} answer;
-
-static bool on_position(const costeer_position *position, void *user)
-{
-    answer *out = user;
-    out->margin[position->position] =
-        position->n_best > 1 ? position->best_after_logprob[0] - position->best_after_logprob[1] : INFINITY;
-    return true;
-}
-
-static costeer_session_params greedy(void)
-{
-    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
-    params.max_tokens = MAX_TOKENS;
-    params.base_top_k = 64;
-    params.details = true;
-    return params;
-}
-
-/* One answer; asserts nothing, so that any thread may ask. `deltas` NULL: unsteered. */
-static costeer_err run(costeer_cloud *cloud, costeer_delta_source *deltas, const costeer_tokens *prompt,
-                       costeer_session_params params, answer *out, costeer_error *err)
-{
-    *out = (answer){.n = 0};
-    params.on_position = on_position;
-    params.user = out;
-    const costeer_vocab vocab = costeer_model_vocab(slm_model);
-    costeer_session *session = NULL;
-    costeer_err code = costeer_session_create(cloud, deltas, &vocab, &params, &session, err);
-    code = code == COSTEER_OK ? costeer_session_run(session, prompt->ids, prompt->n, &out->report, err) : code;
-    if (session != NULL) {
-        size_t n;
-        const int32_t *tokens = costeer_session_tokens(session, &n);
-        memcpy(out->tokens, tokens, n * sizeof *tokens);
-        out->n = (int32_t)n;
-        costeer_cloud_read_stats(cloud, &out->stats);
-    }
-    costeer_session_free(session);
-    return code;
-}
-
-/* `context` NULL: unsteered. */
-static answer ask(costeer_cloud *cloud, const char *query, const char *context, costeer_session_params params)
-{
-    answer out;
-    costeer_error err = {0};
-    costeer_cloud_close(cloud); /* a test that failed may have left it open */
-    costeer_tokens amateur = build_prompt(slm_model, NULL, query);
-    if (context != NULL) {
-        costeer_tokens expert = build_prompt(slm_model, context, query);
-        assert_ok(costeer_slm_set_prompts(slm, &amateur, &expert, params.max_tokens, &err), &err);
-        costeer_tokens_dispose(&expert);
-    }
-    assert_ok(run(cloud, context != NULL ? costeer_slm_delta_source(slm) : NULL, &amateur, params, &out, &err), &err);
-    costeer_tokens_dispose(&amateur);
-    return out;
-}
 
 static const char *const bio = "Write a short bio.";
 static const char *const soraya = "My name is Soraya. I live in Lisbon. My favourite food is lasagna. I work as a plasterer.";
 
 /* ---- the same answer ----------------------------------------------------------------------------------------------- */
-
-/* The engine computes in batches of other sizes, with 16 bits for what it remembers: values of two runs differ by up to 6e-3
- * (those of two positions by whole nats). Where the best two scores are that close in one of the runs, either may win. */
-#define CLOSE_NATS 1e-2
-
-/* Returns whether the answers differ, which they may at a tie. */
-static bool differ(const answer *a, const answer *b, const char *what)
-{
-    for (int32_t i = 0; i < a->n && i < b->n; i++) {
-        if (a->tokens[i] != b->tokens[i]) {
-            const double margin = fmin(a->margin[i], b->margin[i]);
-            if (margin >= CLOSE_NATS) {
-                fail_msg("%s: another token at position %d, where the best two are %g apart", what, i, margin);
-            }
-            print_message("%s: another token at position %d, where the best two are %g apart\n", what, i, margin);
-            return true;
-        }
-    }
-    assert_int_equal(a->n, b->n);
-    return false;
-}
 
 /* Both modes over the first prompts; returns how many answers differ at a tie. `expected_k` is of the cloud in this process. */
 static int compare_over_prompts(int n_prompts, costeer_session_params params, int32_t expected_k, bool is_steered,
@@ -269,238 +115,6 @@ static void test_llama_server__unsteered_it_is_the_engines_own_answer(void **sta
     int n_deepened = 0;
     (void)compare_over_prompts(N_VARIED, greedy(), 64, false, &n_deepened);
     assert_int_equal(n_deepened, 0);
-}
-
-static const struct {
-    const char *query, *context;
-} many_bytes[] = {
-    {"Write a short bio of me, Zoë 🙂.", "name: Zoë Øster 你好 🙂\ncity: Malmö\njob: 画家"},
-    {"你好 🙂 Zoë Øster", "name: 你好\nMy dog is called Čiča 🐕."},
-    {"Help me apologise to Bjørk Þórsdóttir.", "The neighbour is called Bjørk. I am Łucja. We live in Kraków."},
-};
-
-static void test_llama_server__characters_of_many_bytes_change_nothing(void **state)
-{
-    (void)state;
-    for (size_t m = 0; m < N_MODES; m++) {
-        costeer_cloud *cloud = connect_mode(modes[m]);
-        for (size_t i = 0; i < sizeof many_bytes / sizeof many_bytes[0]; i++) {
-            const answer expected = ask(local, many_bytes[i].query, many_bytes[i].context, greedy());
-            const answer got = ask(cloud, many_bytes[i].query, many_bytes[i].context, greedy());
-            (void)differ(&expected, &got, mode_names[m]);
-        }
-        costeer_cloud_free(cloud);
-    }
-}
-
-/* ---- the same distributions ---------------------------------------------------------------------------------------- */
-
-/* Log-probabilities of all tokens, −inf for what was not sent. @param[out] out  [n_vocab] */
-static void spread(const costeer_base *base, int32_t n_vocab, double *out)
-{
-    double sum = 0;
-    for (int32_t i = 0; i < n_vocab; i++) {
-        out[i] = base->ids == NULL ? (double)base->values[i] : -INFINITY;
-        sum += exp(out[i]);
-    }
-    for (int32_t i = 0; base->ids == NULL && i < n_vocab; i++) {
-        out[i] -= log(sum); /* dense values may be logits */
-    }
-    for (int32_t i = 0; base->ids != NULL && i < base->n; i++) {
-        out[base->ids[i]] = (double)base->values[i];
-    }
-}
-
-static int best_of(const double *values, int32_t n, int other_than)
-{
-    int best = -1;
-    for (int32_t i = 0; i < n; i++) {
-        best = i != other_than && (best < 0 || values[i] > values[best]) ? i : best;
-    }
-    return best;
-}
-
-/* Tokens whose value in `whole` is that of the last one sent may be sent or not. */
-static void assert_close(const costeer_distribution *got, const double *whole, int32_t n_vocab)
-{
-    double *sent = calloc((size_t)n_vocab, sizeof *sent);
-    assert_non_null(sent);
-    spread(&got->base, n_vocab, sent);
-    double lowest = 0;
-    for (int32_t i = 0; i < n_vocab; i++) {
-        lowest = isfinite(sent[i]) ? fmin(lowest, sent[i]) : lowest;
-    }
-    for (int32_t i = 0; i < n_vocab; i++) {
-        if (isfinite(sent[i]) ? fabs(sent[i] - whole[i]) > CLOSE_NATS : whole[i] > lowest + CLOSE_NATS) {
-            fail_msg("position %d, token %d: %g instead of %g", got->position, i, sent[i], whole[i]);
-        }
-    }
-    free(sent);
-}
-
-static void assert_own(const costeer_distribution *got, const costeer_distribution *expected, const double *whole,
-                       int32_t n_vocab)
-{
-    const int best = best_of(whole, n_vocab, -1);
-    const bool is_tie = whole[best] - whole[best_of(whole, n_vocab, best)] < CLOSE_NATS;
-    if (got->own_token != expected->own_token && !is_tie) {
-        fail_msg("position %d: own token %d instead of %d", got->position, got->own_token, expected->own_token);
-    }
-}
-
-static bool is_inside_character(int32_t token)
-{
-    char piece[COSTEER_PIECE_MAX];
-    return costeer_model_token_to_piece(llm, token, piece) == 1 && (unsigned char)piece[0] >= 0x80;
-}
-
-/* Go through an answer with both clouds: `tokens` [n], or, NULL, the cloud's own. Returns how many of the cloud's own tokens were
- * a part of a character only. */
-static int walk(costeer_cloud *cloud, const costeer_tokens *prompt, const int32_t *tokens, int32_t n, int32_t top_k)
-{
-    const int32_t n_vocab = costeer_model_get_info(llm)->n_vocab;
-    costeer_cloud_request request = {.prompt = prompt->ids, .n_prompt = prompt->n, .top_k = top_k, .max_tokens = n};
-    costeer_error err = {0};
-    int n_inside = 0;
-    double *whole = calloc((size_t)n_vocab, sizeof *whole);
-    assert_non_null(whole);
-    costeer_cloud_close(local); /* a test that failed may have left it open */
-    assert_ok(costeer_cloud_open(cloud, &request, &err), &err);
-    request.top_k = 0;
-    assert_ok(costeer_cloud_open(local, &request, &err), &err);
-    for (int32_t i = 0; i < n; i++) {
-        costeer_distribution expected, got;
-        assert_ok(costeer_cloud_next(local, i, &expected, &err), &err);
-        assert_ok(costeer_cloud_next(cloud, i, &got, &err), &err);
-        assert_int_equal(got.position, i);
-        assert_int_equal(got.base.n, top_k == 0 ? n_vocab : top_k);
-        spread(&expected.base, n_vocab, whole);
-        assert_close(&got, whole, n_vocab);
-        assert_own(&got, &expected, whole, n_vocab);
-        n_inside += is_inside_character(expected.own_token);
-        const int32_t token = tokens != NULL ? tokens[i] : expected.own_token;
-        if (i + 1 < n) {
-            assert_ok(costeer_cloud_commit(local, i, token, &err), &err);
-            assert_ok(costeer_cloud_commit(cloud, i, token, &err), &err);
-        }
-    }
-    costeer_cloud_close(local);
-    costeer_cloud_close(cloud);
-    free(whole);
-    return n_inside;
-}
-
-static costeer_tokens tokenize(const char *text)
-{
-    costeer_tokens out = {0};
-    costeer_error err = {0};
-    assert_ok(costeer_model_tokenize(llm, text, strlen(text), false, false, &out, &err), &err);
-    return out;
-}
-
-static const char *const letters = "Zoë Øster, 你好 🙂 naïve — €!";
-
-/* Corrections in the middle of characters: after each the engine is asked to go on from a part of one. */
-static void test_llama_server__characters_are_committed_byte_by_byte(void **state)
-{
-    (void)state;
-    costeer_tokens prompt = build_prompt(llm, NULL, bio);
-    costeer_tokens script = tokenize(letters);
-    int n_bytes = 0;
-    for (size_t i = 0; i < script.n; i++) {
-        n_bytes += is_inside_character(script.ids[i]);
-    }
-    assert_true(n_bytes >= 10);
-    for (size_t m = 0; m < N_MODES; m++) {
-        costeer_cloud *cloud = connect_mode(modes[m]);
-        (void)walk(cloud, &prompt, script.ids, (int32_t)script.n, 64);
-        (void)walk(cloud, &prompt, script.ids, (int32_t)script.n, 0);
-        costeer_cloud_free(cloud);
-    }
-    costeer_tokens_dispose(&script);
-    costeer_tokens_dispose(&prompt);
-}
-
-/* The engine's own choice are the bytes of characters, which it holds back until they are whole, or to the end. */
-static void test_llama_server__characters_are_held_back_by_the_engine(void **state)
-{
-    (void)state;
-    static const char repeated[] = "你好 🙂 Zoë Øster; 你好 🙂 Zoë Øster; 你好 🙂 Zoë Øster; 你好";
-    costeer_tokens prompt = tokenize(repeated);
-    int n_inside = 0;
-    for (size_t m = 0; m < N_MODES; m++) {
-        costeer_cloud *cloud = connect_mode(modes[m]);
-        for (int32_t n = 1; n <= 24; n += n < 12 ? 1 : 12) { /* wherever the answer ends */
-            n_inside += walk(cloud, &prompt, NULL, n, 16);
-        }
-        costeer_cloud_free(cloud);
-    }
-    print_message("%d tokens inside characters\n", n_inside);
-    assert_true(n_inside >= 20);
-    costeer_tokens_dispose(&prompt);
-}
-
-/* Not UTF-8 at all: parts of characters that nothing completes. */
-static void test_llama_server__broken_characters_change_nothing(void **state)
-{
-    (void)state;
-    costeer_tokens prompt = tokenize("你好 🙂 Zoë; 你好 🙂 Zoë; 你");
-    costeer_tokens whole = tokenize("🙂你a好🙂é");
-    int32_t broken[16] = {0};
-    int32_t n = 0;
-    for (size_t i = 0; i < whole.n && n < 16; i++) {
-        if (i % 3 != 2) { /* every third byte is lost */
-            broken[n++] = whole.ids[i];
-        }
-    }
-    for (size_t m = 0; m < N_MODES; m++) {
-        costeer_cloud *cloud = connect_mode(modes[m]);
-        (void)walk(cloud, &prompt, broken, n, 16);
-        costeer_cloud_free(cloud);
-    }
-    costeer_tokens_dispose(&whole);
-    costeer_tokens_dispose(&prompt);
-}
-
-static void test_llama_server__deeper_entries_are_of_the_same_position(void **state)
-{
-    (void)state;
-    const int32_t n_vocab = costeer_model_get_info(llm)->n_vocab;
-    costeer_tokens prompt = build_prompt(llm, NULL, bio);
-    double *whole = calloc((size_t)n_vocab, sizeof *whole);
-    assert_non_null(whole);
-    for (size_t m = 0; m < N_MODES; m++) {
-        costeer_cloud *cloud = connect_mode(modes[m]);
-        costeer_cloud_request request = {.prompt = prompt.ids, .n_prompt = prompt.n, .top_k = 4, .max_tokens = 6};
-        costeer_error err = {0};
-        costeer_cloud_close(local);
-        assert_ok(costeer_cloud_open(cloud, &request, &err), &err);
-        assert_ok(costeer_cloud_open(local, &request, &err), &err);
-        for (int32_t i = 0; i < 6; i++) {
-            static const int32_t depths[] = {4, 8, 7, 300, 0, 5000};
-            costeer_distribution expected, got;
-            assert_ok(costeer_cloud_next(local, i, &expected, &err), &err);
-            assert_ok(costeer_cloud_deepen(local, i, 0, &expected, &err), &err);
-            spread(&expected.base, n_vocab, whole);
-            assert_ok(costeer_cloud_next(cloud, i, &got, &err), &err);
-            for (size_t d = 0; d < sizeof depths / sizeof depths[0]; d++) {
-                assert_ok(costeer_cloud_deepen(cloud, i, depths[d], &got, &err), &err);
-                assert_true(got.base.n >= (depths[d] == 0 || depths[d] > n_vocab ? n_vocab : depths[d]));
-                assert_false(got.is_deepest);
-                assert_close(&got, whole, n_vocab);
-                assert_own(&got, &expected, whole, n_vocab);
-            }
-            if (i < 5) {
-                const int32_t token = i % 2 == 0 ? expected.own_token : 300 + i;
-                assert_ok(costeer_cloud_commit(local, i, token, &err), &err);
-                assert_ok(costeer_cloud_commit(cloud, i, token, &err), &err);
-            }
-        }
-        costeer_cloud_close(local);
-        costeer_cloud_free(cloud);
-    }
-    free(whole);
-    costeer_tokens_dispose(&prompt);
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------------------------- */
@@ -675,6 +289,29 @@ static void test_llama_server__a_plain_url_is_found_out(void **state)
     }
 }
 
+/* The command line reads the environment; the library never does. */
+static void test_llama_server__the_environments_proxy_is_not_asked(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(setenv(names[i], "http://127.0.0.1:1", 1), 0);
+    }
+    costeer_cloud_free(connect_mode(COSTEER_MODE_STREAMED));
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(unsetenv(names[i]), 0);
+    }
+    costeer_engine_params params = to_server("llama-server+"); /* and one that is given is */
+    params.proxy = "http://127.0.0.1:1";
+    costeer_cloud *cloud = NULL;
+    assert_int_equal(costeer_cloud_create_engine(slm_model, &params, NULL, &cloud, NULL), COSTEER_ECLOUD);
+    assert_null(cloud);
+    params.no_proxy = "127.0.0.1";
+    costeer_error err = {0};
+    assert_ok(costeer_cloud_create_engine(slm_model, &params, NULL, &cloud, &err), &err);
+    costeer_cloud_free(cloud);
+}
+
 static void test_llama_server__what_it_cannot_do_is_refused_before_the_first_token(void **state)
 {
     (void)state;
@@ -762,14 +399,10 @@ int main(void)
     const struct CMUnitTest skipped[] = {cmocka_unit_test(test_llama_server__skipped_without_one)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_llama_server__a_plain_url_is_found_out),
+        cmocka_unit_test(test_llama_server__the_environments_proxy_is_not_asked),
         cmocka_unit_test(test_llama_server__what_it_cannot_do_is_refused_before_the_first_token),
         cmocka_unit_test(test_llama_server__calls_out_of_order_are_errors_and_change_nothing),
         cmocka_unit_test(test_llama_server__a_context_is_filled_to_its_end),
-        cmocka_unit_test(test_llama_server__characters_are_committed_byte_by_byte),
-        cmocka_unit_test(test_llama_server__characters_are_held_back_by_the_engine),
-        cmocka_unit_test(test_llama_server__broken_characters_change_nothing),
-        cmocka_unit_test(test_llama_server__characters_of_many_bytes_change_nothing),
-        cmocka_unit_test(test_llama_server__deeper_entries_are_of_the_same_position),
         cmocka_unit_test(test_llama_server__statistics_add_up),
         cmocka_unit_test(test_llama_server__cancelled_it_stops_and_the_next_answer_is_right),
         cmocka_unit_test(test_llama_server__left_in_the_middle_it_stops),
