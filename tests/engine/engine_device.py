@@ -1,24 +1,25 @@
 """The device's side of the tests: `costeer generate` as a process, and the answer that it gives without a network.
 
-Another token than the undisturbed answer's is allowed at a tie only: see CLOSE_NATS.
+Another token than the undisturbed answer's is allowed at a tie only: see tests/net/support.py.
 """
 import contextlib
 import json
 import pathlib
 import re
 import subprocess
+import sys
 import tempfile
 import time
-import unittest
 
 from engine_support import COSTEER, MODELS, PATIENCE_S, QUERY, REPO
 
+sys.path.insert(0, str(REPO / "tests" / "net"))
+import support as net  # noqa: E402  pylint: disable=wrong-import-position
+
 N_TOKENS = 60
-N_VOCAB = 1024
 EXIT_USAGE, EXIT_CLOUD, EXIT_UNCERTIFIED = 2, 6, 8
-NOTES = "name: Soraya\ncity: Gothenburg\nMy dog is called Rufus.\n"
+NOTES = net.NOTES
 SLOW = PATIENCE_S / 30
-CLOSE_NATS = 1e-3  # two best scores so close may change places: other batch sizes change the last bits
 
 # What is told of an engine that is taken all the same.
 NOTE = re.compile("costeer: (the cloud is|the engine has no way|the engine gives|the engine's prefix cache)")
@@ -34,23 +35,9 @@ def eval_prompts(which=EVAL_PROMPTS):
     return [(prompts[i]["query"], prompts[i]["context"]) for i in which]
 
 
-class Answer:
-    """How a device ended."""
-
-    def __init__(self, code, out, err, seconds):
-        self.code, self.out, self.err, self.seconds, self.json = code, out, err, seconds, None
-        with contextlib.suppress(ValueError):
-            self.json = json.loads(out)
-
-    @property
-    def tokens(self):
-        return self.json["tokens"] if self.json else None
-
+class Answer(net.Answer):
     def lines(self):
         return [line for line in self.err.splitlines() if line.startswith("costeer:")]
-
-    def __repr__(self):
-        return f"exit code {self.code} after {self.seconds:.1f} s; {self.err.strip()[:600]}; {self.out[:200]}"
 
 
 class Device:
@@ -94,36 +81,18 @@ def generate(url, *options, **how):
     return Device(url, *options, **how).wait()
 
 
-class Reference:
+class Reference(net.Reference):
     """The answer of the LLM in the same process, with the distance of the two best tokens at each position."""
 
     def __init__(self, *options, **how):
-        with tempfile.TemporaryDirectory() as folder:
-            trace = pathlib.Path(folder) / "trace"
-            self.answer = generate(None, "--trace", trace, *options, **how)
-            assert self.answer.code == 0, self.answer
-            lines = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
-        self.gaps = [self.gap(line["best_after"]) for line in lines]
+        super().__init__(None, *options, **how)
 
     @staticmethod
-    def gap(best):
-        values = [float(entry["logprob"]) for entry in best[:2]]
-        return values[0] - values[1] if len(values) == 2 else float("inf")
-
-    def explains(self, tokens):
-        """True when tokens are the reference's, up to the first position where two tokens were as good as each other."""
-        for position, (ours, other) in enumerate(zip(self.answer.tokens, tokens)):
-            if ours != other:
-                return self.gaps[position] < CLOSE_NATS
-        return len(tokens) == len(self.answer.tokens)
+    def generate(url, *options, **how):
+        return generate(url, *options, **how)
 
 
-class TestCase(unittest.TestCase):
-    def assert_same(self, reference, answer, note=""):
-        self.assertEqual(answer.code, 0, f"{note}: {answer}")
-        if not reference.explains(answer.tokens):
-            self.fail(f"{note}: another answer: {answer.json['text']!r} instead of {reference.answer.json['text']!r}")
-
+class TestCase(net.TestCase):
     def assert_refused(self, answer, pattern, code=EXIT_CLOUD, seconds=PATIENCE_S):
         """One line that says what happened, in time; what is told of the engine comes before it."""
         self.assertEqual(answer.code, code, answer)

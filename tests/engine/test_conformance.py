@@ -383,7 +383,7 @@ class FewEntriesTest(engine_device.TestCase):
                 n = next((i for i, line in enumerate(lines) if not line["certified"]), len(lines))
                 with contextlib.suppress(StopIteration):
                     first = next(i for i, line in enumerate(lines[:n]) if line["token"] != reference(1).answer.tokens[i])
-                    self.assertLess(reference(1).gaps[first], engine_device.CLOSE_NATS)
+                    self.assertLess(reference(1).gaps[first], engine_device.net.CLOSE_NATS)
 
 
 if __name__ == "__main__":

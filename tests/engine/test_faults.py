@@ -136,7 +136,7 @@ class FaultTest(engine_device.TestCase):
         tokens = answer.tokens or []
         for position, (ours, other) in enumerate(zip(reference.answer.tokens, tokens)):
             if ours != other:
-                self.assertLess(reference.gaps[position], engine_device.CLOSE_NATS, f"position {position}: {answer}")
+                self.assertLess(reference.gaps[position], engine_device.net.CLOSE_NATS, f"position {position}: {answer}")
                 return
 
     def modes(self, api):

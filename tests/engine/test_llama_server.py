@@ -316,9 +316,14 @@ class TlsTest(TestCase):
 
     def test_tls__far_away(self):
         """Connections for corrections stand ready: a handshake for each would take three more round trips."""
+        audit = self.folder() / "audit"
         with support.Proxy(self.server.port, "--delay-ms", 20) as proxy:
-            answer = support.generate(self.server.url(proxy.port), "--cloud-ca", self.ca)
+            answer = support.generate(self.server.url(proxy.port), "--cloud-ca", self.ca, "--audit", audit)
         self.assert_same(Local(), answer)
+        lines = [json.loads(line) for line in audit.read_text().splitlines()]
+        spare = [line for line in lines if line["kind"] == "check" and line["path"] == "/v1/models"][1:]
+        self.assertGreaterEqual(len(spare), answer.json["cloud"]["corrections"] // 2)
+        self.assertTrue(all(line["bytes"] == 0 and line["text"] == "" for line in spare))
 
     def test_tls__another_ca(self):
         answer = support.generate(self.server.url(), "--cloud-ca", self.other_ca)

@@ -228,10 +228,14 @@ class Reference:
     def __init__(self, url, *options, **how):
         with tempfile.TemporaryDirectory() as folder:
             trace = pathlib.Path(folder) / "trace"
-            self.answer = generate(url, "--trace", trace, *options, **how)
+            self.answer = self.generate(url, "--trace", trace, *options, **how)
             assert self.answer.code == 0, self.answer
-            lines = [json.loads(line) for line in trace.read_text().splitlines()]
+            lines = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()]
         self.gaps = [self.gap(line["best_after"]) for line in lines]
+
+    @staticmethod
+    def generate(url, *options, **how):
+        return generate(url, *options, **how)
 
     @staticmethod
     def gap(best):
