@@ -55,7 +55,7 @@ start_own_node() {
 
 @test "--json tells what went to the cloud and back" {
     costeer generate "${cloud[@]}" --json "$query" >"$out"
-    json "$out" 'set(d["cloud"]) == set("url mode round_trip_us bytes_up bytes_down tokens_sent drafts_sent withdrawn corrections deepenings reconnects steps wasted_steps llm".split())'
+    json "$out" 'set(d["cloud"]) == set("url engine mode round_trip_us bytes_up bytes_down tokens_sent drafts_sent withdrawn corrections deepenings reconnects steps wasted_steps llm".split())'
     URL=$node_url json "$out" 'd["cloud"]["url"] == __import__("os").environ["URL"] and d["cloud"]["mode"] == "streamed" and d["cloud"]["llm"] == d["models"]["llm"]["name"] != ""'
     json "$out" 'd["cloud"]["bytes_up"] > 0 and d["cloud"]["bytes_down"] > 0 and d["cloud"]["round_trip_us"] > 0 and d["cloud"]["reconnects"] == 0'
     json "$out" 'd["cloud"]["corrections"] == d["n_steered"] > 0 and d["cloud"]["drafts_sent"] == d["cloud"]["withdrawn"] == 0'
