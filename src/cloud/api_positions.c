@@ -194,11 +194,17 @@ static bool reserve(cs_api_position *p, int32_t n)
         return true;
     }
     int32_t *ids = realloc(p->ids, (size_t)n * sizeof *ids);
-    p->ids = ids != NULL ? ids : p->ids;
+    if (ids == NULL) {
+        return false;
+    }
+    p->ids = ids;
     float *values = realloc(p->values, (size_t)n * sizeof *values);
-    p->values = values != NULL ? values : p->values;
-    p->capacity = ids != NULL && values != NULL ? n : p->capacity;
-    return n <= p->capacity;
+    if (values == NULL) {
+        return false;
+    }
+    p->values = values;
+    p->capacity = n;
+    return true;
 }
 
 /* Where K is cut without a word, the sampled token may have been added to fewer than were asked for: it is dropped where it is
