@@ -44,8 +44,7 @@ costeer_err cs_api_positions_init(cs_api_positions *positions, int32_t n_vocab, 
 void cs_api_positions_dispose(cs_api_positions *positions)
 {
     for (int32_t i = 0; i < positions->capacity; i++) {
-        free(positions->ring[i].ids);
-        free(positions->ring[i].values);
+        cs_buffer_dispose(&positions->ring[i].block);
     }
     free(positions->ring);
     free(positions->scratch);
@@ -188,22 +187,21 @@ static costeer_err check(const cs_api_positions *positions, costeer_error *err)
     return code;
 }
 
-static bool reserve(cs_api_position *p, int32_t n)
+/* Put the first n entries into the position: ids, and values behind them, in one block. */
+static bool fill(cs_api_position *p, const cs_api_entry *entries, int32_t n)
 {
-    if (n <= p->capacity) {
-        return true;
-    }
-    int32_t *ids = realloc(p->ids, (size_t)n * sizeof *ids);
-    if (ids == NULL) {
+    p->block.n_bytes = 0;
+    p->block.cap = SIZE_MAX / 4;
+    if (!cs_buffer_append(&p->block, (const char *)entries, (size_t)n * sizeof *entries)) { /* as long as the two arrays */
         return false;
     }
-    p->ids = ids;
-    float *values = realloc(p->values, (size_t)n * sizeof *values);
-    if (values == NULL) {
-        return false;
+    p->ids = (int32_t *)(void *)p->block.bytes;
+    p->values = (float *)(void *)(p->ids + n);
+    for (int32_t i = 0; i < n; i++) {
+        p->ids[i] = entries[i].id;
+        p->values[i] = entries[i].value;
     }
-    p->values = values;
-    p->capacity = n;
+    p->n = n;
     return true;
 }
 
@@ -250,14 +248,9 @@ costeer_err cs_api_positions_end(cs_api_positions *positions, int64_t own_token,
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine sent a position without log-probabilities");
     }
     cs_api_position *p = push(positions);
-    if (p == NULL || !reserve(p, n)) {
+    if (p == NULL || !fill(p, positions->scratch, n)) {
         return no_memory(err);
     }
-    for (int32_t i = 0; i < n; i++) {
-        p->ids[i] = positions->scratch[i].id;
-        p->values[i] = positions->scratch[i].value;
-    }
-    p->n = n;
     p->own_token = is_best(p, own_token) ? (int32_t)own_token : -1;
     p->is_known = true;
     p->n_sent = positions->n_scratch + positions->n_padding;

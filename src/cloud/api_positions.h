@@ -8,6 +8,8 @@
 #ifndef CS_CLOUD_API_POSITIONS_H
 #define CS_CLOUD_API_POSITIONS_H
 
+#include "util/buffer.h"
+
 #include <costeer/error.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,9 +26,9 @@ typedef struct cs_api_position {
     bool is_all;       /**< whatever is not among the entries has a probability that is 0 in float32 */
     int32_t n_sent;    /**< entries that the engine sent, those that were left out included */
     int32_t n;
-    int32_t capacity;
-    int32_t *ids;  /**< [n] */
-    float *values; /**< [n] descending, <= 0 */
+    int32_t *ids;    /**< [n] in the block */
+    float *values;   /**< [n] descending, <= 0; behind them */
+    cs_buffer block; /* 4 bytes each */
 } cs_api_position;
 
 typedef struct cs_api_positions {
