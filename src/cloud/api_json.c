@@ -4,12 +4,6 @@
  */
 #include "cloud/api_dialect.h"
 #include "util/error.h"
-#include "util/utf8.h"
-
-#include <string.h>
-
-/* Where the text is broken is shown with so much of it. */
-#define SHOWN_BYTES 24
 
 costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_error *err)
 {
@@ -19,17 +13,9 @@ costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_
     if (*out != NULL) {
         return COSTEER_OK;
     }
-    char shown[SHOWN_BYTES + 1];
-    size_t at = where.position > 0 && (size_t)where.position <= n ? (size_t)where.position : n;
-    at = at > SHOWN_BYTES ? at - SHOWN_BYTES : 0;
-    size_t n_shown = n - at < SHOWN_BYTES ? n - at : SHOWN_BYTES;
-    for (size_t i = 0; i < n_shown; i++) {
-        shown[i] = text[at + i] >= ' ' && text[at + i] <= '~' ? text[at + i] : '?';
-    }
-    shown[n_shown] = '\0';
+    /* where, but nothing of the text: it may be the answer's, with what the context put into it */
     const char *what = json_error_code(&where) == json_error_duplicate_key ? "a key comes twice" : "it is broken or cut off";
-    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine's answer is no JSON: %s at byte %d: \"%s\"", what,
-                        where.position, shown);
+    return cs_error_set(err, COSTEER_ECLOUD, "cloud", "the engine's answer is no JSON: %s at byte %d", what, where.position);
 }
 
 costeer_err cs_api_json_refuse(const char *where, const char *what, costeer_error *err)
