@@ -2,6 +2,7 @@
 #include "core/decoder.h"
 #include "support/batch_client.h"
 #include "support/models.h"
+#include "support/truncate.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -13,17 +14,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-/* Cutting a sequence, as models with recurrent states answer to it: everything is gone. Linked with --wrap. */
-static atomic_bool cannot_cut;
-int32_t __real_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n)
-{
-    const bool loses_all = atomic_load(&cannot_cut) && n < cs_decoder_held(decoder, sequence);
-    return __real_cs_decoder_truncate(decoder, sequence, loses_all ? 0 : n);
-}
 
 #define N_TOKENS  24
 #define N_PROMPTS 6

@@ -2,6 +2,7 @@
 #include "core/decoder.h"
 #include "core/lookahead.h"
 #include "support/slm_support.h"
+#include "support/truncate.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,18 +15,6 @@
 
 #define N_EXPERTS 2
 #define N_DRAFTS  4
-
-/* Cutting a sequence, as models with recurrent states answer to it: everything is gone. Linked with --wrap. */
-static bool cannot_cut;
-static int n_cuts;
-int32_t __real_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n)
-{
-    n_cuts++;
-    return __real_cs_decoder_truncate(decoder, sequence, cannot_cut && n < cs_decoder_held(decoder, sequence) ? 0 : n);
-}
 
 /* The same answer twice: by single steps, and by as many tokens at once as a test likes. */
 typedef struct twins {

@@ -1,6 +1,7 @@
 /* Drafts of the SLM: they change the time of a step and nothing else; public ones are a function of public data. */
 #include "core/decoder.h"
 #include "support/slm_support.h"
+#include "support/truncate.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -13,18 +14,6 @@
 #include <cmocka.h>
 
 /* ---- drafts ------------------------------------------------------------------------------------------------------ */
-
-/* Cutting a sequence, as models with recurrent states answer to it: everything is gone. Linked with --wrap. */
-static bool cannot_cut;
-static int n_cuts;
-int32_t __real_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n)
-{
-    n_cuts++;
-    return __real_cs_decoder_truncate(decoder, sequence, cannot_cut && n < cs_decoder_held(decoder, sequence) ? 0 : n);
-}
 
 #define N_DRAFTS    5
 #define N_ANSWER    40

@@ -3,6 +3,7 @@
 #include "core/translate.h"
 #include "core/vocab_internal.h"
 #include "support/models.h"
+#include "support/truncate.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -422,19 +423,6 @@ static void test_byte__a_name_is_known_in_the_middle_of_its_tokens(void **state)
     }
     costeer_slm_free(slm);
     costeer_vocab_map_free(map);
-}
-
-/* Cutting a sequence, as models with recurrent states answer to it: everything is gone. Linked with --wrap. */
-static bool cannot_cut;
-static int n_lost;
-int32_t __real_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n);
-
-int32_t __wrap_cs_decoder_truncate(cs_decoder *decoder, int32_t sequence, int32_t n)
-{
-    const bool is_lost = cannot_cut && n < cs_decoder_held(decoder, sequence);
-    n_lost += is_lost;
-    return __real_cs_decoder_truncate(decoder, sequence, is_lost ? 0 : n);
 }
 
 static void test_byte__a_state_that_cannot_be_cut_is_computed_anew(void **state)
