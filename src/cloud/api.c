@@ -4,9 +4,9 @@
  *
  * Streamed: one request for the rest of the answer. Its events are read while their tokens are the chosen ones; at the first
  * other token the request is cancelled and made again with the corrected answer, of which the engine's prefix cache has all but
- * the last token. Lockstep: a request per position. Drafted: a request that scores a draft. A deeper base is the same request
- * with a larger K. What fails and may pass is asked again, with what was chosen so far, until the call's deadline. There is no
- * thread: see api_http.h.
+ * the last token. Lockstep: a request per position. Drafted: a request that scores a draft. A deeper base is asked for alone,
+ * with one token: a stream of so many entries would be slow, and most positions that need it are corrected. What fails and may
+ * pass is asked again, with what was chosen so far, until the call's deadline. There is no thread: see api_http.h.
  */
 #include "cloud/api_internal.h"
 #include "util/clock.h"
@@ -76,6 +76,7 @@ static cs_api_ask make_ask(const cs_api *api, int32_t top_k)
                         .n_drafts = answer->n_drafts,
                         .n_predict = is_stream ? length_of_stream(api) : 1,
                         .top_k = top_k,
+                        .wants_all = top_k >= api->n_vocab && api->info.top_k_max == 0,
                         .is_stream = is_stream,
                         .ignores_end = answer->was_empty,
                         .slot = api->n_slots == 1 ? 0 : answer->slot};
@@ -242,6 +243,20 @@ static costeer_err await(cs_api *api, int32_t top_k, costeer_distribution *out, 
     return COSTEER_OK;
 }
 
+static bool was_refused(const cs_api *api, costeer_err code)
+{
+    return code != COSTEER_OK && (api->refused == 400 || api->refused == 422);
+}
+
+/* The engine gives `top_k` entries at most, and is not asked for more again. */
+static costeer_err settle_for(cs_api *api, int32_t top_k, costeer_distribution *out, costeer_error *err)
+{
+    api->info.top_k_max = top_k;
+    api->refused = 0;
+    const costeer_err code = send(api, top_k, err);
+    return code == COSTEER_OK ? await(api, top_k, out, err) : code;
+}
+
 /* ---- open -------------------------------------------------------------------------------------------------------- */
 
 static costeer_err check_request(const cs_api *api, const costeer_cloud_request *request, costeer_error *err)
@@ -321,7 +336,12 @@ static costeer_err api_next(costeer_cloud *cloud, int32_t position, costeer_dist
     if ((api->phase != CS_API_RUNNING && api->phase != CS_API_READY) || position != api->answer.position) {
         return out_of_order(api, "next", position, err);
     }
-    const costeer_err code = await(api, k_of_answer(api), out, err);
+    const int32_t top_k = k_of_answer(api);
+    api->refused = 0;
+    costeer_err code = await(api, top_k, out, err);
+    if (was_refused(api, code) && api->granted > 0 && api->granted < top_k) { /* another replica, with a limit of its own */
+        code = settle_for(api, api->granted, out, err);
+    }
     api->phase = code == COSTEER_OK ? CS_API_READY : CS_API_FAILED;
     return code;
 }
@@ -353,34 +373,29 @@ static void waste_rest(cs_api *api, int32_t from)
 static bool gives_more(const cs_api *api, const cs_api_position *position, int32_t top_k)
 {
     const int32_t limit = api->info.top_k_max > 0 ? api->info.top_k_max : api->n_vocab;
-    return position->n < min(limit, top_k) && !position->is_all;
-}
-
-/* The engine has refused a larger K: it gives no more than before, and is not asked again. */
-static costeer_err settle_for(cs_api *api, int32_t top_k, costeer_distribution *out, costeer_error *err)
-{
-    api->info.top_k_max = top_k;
-    costeer_err code = send(api, top_k, err);
-    code = code == COSTEER_OK ? await(api, top_k, out, err) : code;
-    out->is_deepest = true;
-    return code;
+    return position->n_sent < min(limit, top_k) && !position->is_all;
 }
 
 static costeer_err deepen(cs_api *api, int32_t top_k, costeer_distribution *out, costeer_error *err)
 {
-    const int32_t before = cs_api_positions_find(&api->positions, api->answer.position)->n;
+    const int32_t before = min(cs_api_positions_find(&api->positions, api->answer.position)->n_sent, api->ask.top_k);
     const int32_t drafts = api->answer.n_drafts;
     waste_rest(api, api->answer.position + 1);
     api->answer.n_drafts = 0;
+    api->answer.is_alone = true;
     api->stats.n_withdrawn += max(0, api->answer.drafts_at + drafts - api->answer.position);
     api->refused = 0;
     costeer_err code = send(api, top_k, err);
     api->stats.n_deepenings++;
     code = code == COSTEER_OK ? await(api, top_k, out, err) : code;
-    if (code != COSTEER_OK && (api->refused == 400 || api->refused == 422)) {
-        return settle_for(api, before, out, err);
+    if (was_refused(api, code)) { /* the refusal says how many it gives; else no more than it gave */
+        const bool is_named = api->granted > before && api->granted < top_k;
+        code = settle_for(api, is_named ? api->granted : before, out, err);
+        out->is_deepest = true;
+        return code;
     }
-    if (code == COSTEER_OK && out->base.ids != NULL && out->base.n <= before && out->base.n < top_k) {
+    const cs_api_position *here = cs_api_positions_find(&api->positions, api->answer.position);
+    if (code == COSTEER_OK && !here->is_all && here->n_sent <= before && here->n_sent < top_k) {
         api->info.top_k_max = before; /* cut without a word */
         out->is_deepest = true;
     }
@@ -397,7 +412,7 @@ static costeer_err api_deepen(costeer_cloud *cloud, int32_t position, int32_t to
     const cs_api_position *here = cs_api_positions_find(&api->positions, position);
     const int32_t wanted = top_k == 0 ? api->n_vocab : min(top_k, api->n_vocab);
     if (!gives_more(api, here, wanted)) {
-        deliver(api, here, here->n < wanted && !here->is_all, out);
+        deliver(api, here, here->n_sent < wanted && !here->is_all, out);
         return COSTEER_OK;
     }
     const costeer_err code = deepen(api, api->info.top_k_max > 0 ? min(wanted, api->info.top_k_max) : wanted, out, err);

@@ -18,6 +18,7 @@ typedef struct cs_api_ask {
     int32_t n_drafts;  /**< the last of them, whose distributions are wanted too */
     int32_t n_predict; /**< positions wanted behind the tokens, >= 1; 1 with drafts and without a stream */
     int32_t top_k;     /**< entries of each, >= 1 */
+    bool wants_all;    /**< as many entries as there are: a model's output may be wider than its vocabulary */
     bool is_stream;
     bool is_probe;    /**< a check: temperature 1, to see whether that changes the log-probabilities */
     bool ignores_end; /**< an end token is no reason to say nothing */
@@ -88,6 +89,9 @@ costeer_err cs_api_json_member(const json_t *object, const char *key, json_type 
 /** The message of an engine's error object, in any of the usual shapes, at most n bytes with the NUL, in one line; "" for none.
  */
 void cs_api_json_message(const json_t *answer, char *out, size_t n);
+
+/** The largest K that an engine's refusal names; 0: it names none. */
+int32_t cs_api_json_limit(const json_t *answer);
 
 /** Ids as a JSON array; NULL: no memory. */
 json_t *cs_api_json_ids(const int32_t *ids, size_t n);

@@ -41,7 +41,7 @@ struct cs_api_http {
     CURLcode result;
     long status;
     int64_t retry_after_ms;
-    int64_t setup_us; /* what the last new connection took, TLS included */
+    int64_t setup_us; /* the shortest time that a new connection took, TLS included; 0: none was made */
     int n_ready;      /* connections that should stand ready */
     cs_api_counts counts;
 };
@@ -305,7 +305,11 @@ static void count(cs_api_http *http, CURL *easy)
     if (n_connects > 0 && took > 0 && (http->counts.round_trip_us == 0 || took < http->counts.round_trip_us)) {
         http->counts.round_trip_us = took;
     }
-    http->setup_us = n_connects > 0 && took > 0 ? took + (int64_t)(secured > 0 ? secured - connected : 0) : http->setup_us;
+    /* Nobody looks at a connection while the SLM computes: a longer time may be the SLM's. */
+    const int64_t setup_us = took + (int64_t)(secured > 0 ? secured - connected : 0);
+    if (n_connects > 0 && took > 0 && (http->setup_us == 0 || setup_us < http->setup_us)) {
+        http->setup_us = setup_us;
+    }
 }
 
 cs_api_counts cs_api_http_counts(const cs_api_http *http)

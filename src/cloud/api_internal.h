@@ -31,7 +31,7 @@ typedef struct cs_api_answer {
     int32_t n_told;    /* tokens of the answer that the engine has got, by its own choice too */
     int32_t n_drafts;  /* behind the last request's tokens */
     int32_t drafts_at; /* position of the first of them */
-    bool is_alone;     /* this position is to be asked for without a stream */
+    bool is_alone;     /* this position is to be asked for without a stream, with one token */
     bool was_empty;    /* an answer for this position had nothing in it */
     int32_t slot;      /* llama-server: where the prompt's beginning is; −1: not known */
     const atomic_bool *cancel;
@@ -65,6 +65,7 @@ typedef struct cs_api {
     int32_t pause_ms;          /* before the next attempt after a failure */
     int64_t retry_at_us;       /* not earlier */
     long refused;              /* HTTP status of a request that was refused for good; 0: none was */
+    int32_t granted;           /* the largest K that the refusal named; 0: it named none */
     bool has_cause;            /* `cause` says why the answer was interrupted */
     costeer_error cause;
 } cs_api;

@@ -5,6 +5,9 @@
 #include "cloud/api_dialect.h"
 #include "util/error.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 costeer_err cs_api_json_parse(const char *text, size_t n, json_t **out, costeer_error *err)
 {
     json_error_t where;
@@ -71,6 +74,22 @@ void cs_api_json_message(const json_t *answer, char *out, size_t n)
         length--; /* not in the middle of a character */
     }
     out[length] = '\0';
+}
+
+int32_t cs_api_json_limit(const json_t *answer)
+{
+    /* vLLM's own check of --max-logprobs, and pydantic's of a field */
+    static const char *const phrases[] = {"max allowed: ", "less than or equal to "};
+    char message[512];
+    cs_api_json_message(answer, message, sizeof message);
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
+        const char *found = strstr(message, phrases[i]);
+        const long long limit = found != NULL ? strtoll(found + strlen(phrases[i]), NULL, 10) : 0;
+        if (limit > 0 && limit <= INT32_MAX) {
+            return (int32_t)limit;
+        }
+    }
+    return 0;
 }
 
 json_t *cs_api_json_ids(const int32_t *ids, size_t n)

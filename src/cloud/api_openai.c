@@ -26,17 +26,25 @@ static json_t *write_prompt(const cs_api_ask *ask)
     return prompts;
 }
 
-static json_t *write(const cs_api_setting *setting, const cs_api_ask *ask)
+static json_t *write_with(const cs_api_setting *setting, const cs_api_ask *ask, int logprobs)
 {
     return json_pack("{s:s, s:o, s:i, s:i, s:i, s:b}", "model", setting->model, "prompt", write_prompt(ask), "max_tokens",
-                     (int)ask->n_predict, "temperature", ask->is_probe ? 1 : 0, "logprobs", (int)ask->top_k, "stream",
+                     (int)ask->n_predict, "temperature", ask->is_probe ? 1 : 0, "logprobs", logprobs, "stream",
                      (int)ask->is_stream);
 }
 
-/* What a model's generation_config.json brings by default would make vLLM's own choice another one than the best. */
+static json_t *write(const cs_api_setting *setting, const cs_api_ask *ask)
+{
+    return write_with(setting, ask, (int)ask->top_k);
+}
+
+/* −1 is the whole output: as many entries as the vocabulary has tokens could miss some, in the place of which ids come that pad
+ * it.
+ *
+ * What a model's generation_config.json brings by default would make vLLM's own choice another one than the best. */
 static json_t *write_vllm(const cs_api_setting *setting, const cs_api_ask *ask)
 {
-    json_t *body = write(setting, ask);
+    json_t *body = write_with(setting, ask, ask->wants_all ? -1 : (int)ask->top_k);
     json_t *more =
         json_pack("{s:b, s:b, s:f, s:f, s:f, s:f, s:i, s:f, s:b, s:b, s:b}", "return_tokens_as_token_ids", 1, "return_token_ids",
                   1, "repetition_penalty", 1.0, "presence_penalty", 0.0, "frequency_penalty", 0.0, "top_p", 1.0, "top_k", -1,

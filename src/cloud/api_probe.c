@@ -360,6 +360,7 @@ static costeer_err ask_position(const probe *p, int32_t top_k, bool at_temperatu
                             .n_tokens = p->tokens.n,
                             .n_predict = 1,
                             .top_k = top_k,
+                            .wants_all = top_k >= api->n_vocab,
                             .is_probe = at_temperature_1,
                             .ignores_end = true,
                             .slot = api->n_slots == 1 ? 0 : first_slot};
@@ -468,6 +469,52 @@ static costeer_err check_raw(const probe *p, int32_t top_k, costeer_error *err)
                               api->dialect->name);
 }
 
+static bool contains(const char *bytes, size_t n, const char *what)
+{
+    const size_t length = strlen(what);
+    for (size_t i = 0; i + length <= n; i++) {
+        if (memcmp(bytes + i, what, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* vLLM counts whole blocks, which may be longer than our text (128 tokens on a CPU): its metrics say whether there is a cache. A
+ * router in front of it may not have them. */
+static costeer_err ask_for_prefix_cache(const probe *p, costeer_engine_known *out, costeer_error *err)
+{
+    long status = 0;
+    json_t *answer = NULL;
+    costeer_error ignored;
+    costeer_err code = cs_api_send_check(p->api, "/metrics", NULL, "", err);
+    if (code == COSTEER_OK) {
+        code = cs_api_receive_check(p->api, p->cancel, p->until_us, &status, &answer, &ignored);
+        const cs_api_response response = cs_api_http_response(p->api->http);
+        if (code == COSTEER_OK && status == 200) {
+            *out = contains(response.bytes, response.n, "enable_prefix_caching=\"True\"")    ? COSTEER_ENGINE_YES
+                   : contains(response.bytes, response.n, "enable_prefix_caching=\"False\"") ? COSTEER_ENGINE_NO
+                                                                                             : COSTEER_ENGINE_UNKNOWN;
+        }
+        json_decref(answer);
+        code = code == COSTEER_ECANCELED ? cs_error_set(err, code, "cloud", "%s", ignored.message) : COSTEER_OK;
+    }
+    return code;
+}
+
+/* The last request's prompt was the one's before. */
+static costeer_err check_prefix_cache(const probe *p, costeer_error *err)
+{
+    cs_api *api = p->api;
+    if (api->reading.n_cached < 0) {
+        return COSTEER_OK;
+    }
+    api->info.prefix_cache = api->reading.n_cached > 0      ? COSTEER_ENGINE_YES
+                             : api->dialect == &cs_api_vllm ? COSTEER_ENGINE_UNKNOWN
+                                                            : COSTEER_ENGINE_NO;
+    return api->info.prefix_cache != COSTEER_ENGINE_UNKNOWN ? COSTEER_OK : ask_for_prefix_cache(p, &api->info.prefix_cache, err);
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 /* A token that is one ASCII letter, which no engine holds back. */
@@ -511,10 +558,7 @@ static costeer_err run_checks(probe *p, costeer_error *err)
     code = code == COSTEER_OK ? check_k(p, &granted, err) : code;
     code = code == COSTEER_OK ? check_spelling_is_unique(api, err) : code;
     code = code == COSTEER_OK ? check_raw(p, granted, err) : code;
-    if (code == COSTEER_OK && api->reading.n_cached >= 0) { /* the prompt was the one before's */
-        api->info.prefix_cache = api->reading.n_cached > 0 ? COSTEER_ENGINE_YES : COSTEER_ENGINE_NO;
-    }
-    return code;
+    return code == COSTEER_OK ? check_prefix_cache(p, err) : code;
 }
 
 costeer_err cs_api_probe(cs_api *api, const atomic_bool *cancel, costeer_error *err)

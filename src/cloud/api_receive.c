@@ -94,6 +94,13 @@ static cs_api_news settle(cs_api *api, const costeer_error *error, bool is_final
     return CS_API_LOST;
 }
 
+/* A refusal for good, by a status or inside a stream: what can be learnt from it. */
+static void note_refusal(cs_api *api, bool is_final, int64_t status, const json_t *answer)
+{
+    api->refused = is_final ? (long)status : 0;
+    api->granted = is_final ? cs_api_json_limit(answer) : 0;
+}
+
 /* The request has ended without an answer that could be read. */
 static cs_api_news explain_end(cs_api *api, const cs_api_response *response, costeer_error *err)
 {
@@ -105,9 +112,9 @@ static cs_api_news explain_end(cs_api *api, const cs_api_response *response, cos
         json_t *answer = NULL;
         (void)cs_api_json_parse(response->bytes, response->n, &answer, NULL);
         (void)cs_api_explain_status(api, response->status, answer, &is_final, &error);
+        note_refusal(api, is_final, response->status, answer);
         json_decref(answer);
     }
-    api->refused = is_final ? response->status : 0;
     return settle(api, &error, is_final, response->retry_after_ms, err);
 }
 
@@ -136,6 +143,7 @@ static costeer_err read_json(cs_api *api, const char *bytes, size_t n, cs_api_ne
         costeer_error error;
         cs_api_json_message(answer, message, sizeof message);
         (void)cs_error_set(&error, COSTEER_ECLOUD, "cloud", "%s gave the answer up: %s", api->url.host, message);
+        note_refusal(api, !may_pass(status_of(answer)), status_of(answer), answer);
         *news = settle(api, &error, !may_pass(status_of(answer)), 0, err);
         code = *news == CS_API_REFUSED ? COSTEER_ECLOUD : COSTEER_OK;
     } else if (code == COSTEER_OK) {

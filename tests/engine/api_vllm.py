@@ -7,8 +7,11 @@
     vllm/entrypoints/serve/utils/error_response.py             which error is which status
     vllm/sampling_params.py, vllm/exceptions.py                the refusal of too many log-probabilities, and its text
 
+Seen of a real 0.32.0 (tests/vllm): sampling parameters are checked when the engine is asked, so that inside a stream the refusal of too
+many log-probabilities is an event behind status 200; -1 asks for as many as the output is wide; what /metrics says of the cache.
+
 Second-hand (excerpts in other repositories) or from memory: the key guards paths below /v1 only (openai/server_utils.py); what
---logprobs-mode takes before and after processing (v1/sample/sampler.py); blocks of 16 in the prefix cache; the token that ends is
+--logprobs-mode takes before and after processing (v1/sample/sampler.py); the token that ends is
 told of, without its text.
 """
 import json
@@ -18,7 +21,6 @@ import uuid
 import engine_model
 
 MINUS_INFINITY = -9999.0  # completion/serving.py: max(logprob, -9999.0)
-BLOCK = 16  # of the prefix cache
 
 
 class Vllm:
@@ -27,11 +29,16 @@ class Vllm:
     @staticmethod
     def add_options(parser):
         parser.add_argument("--max-logprobs", type=int, default=20, help="vllm; -1: no limit")
+        parser.add_argument("--max-logprobs-of-streams", type=int, help="vllm: as if a router sent streams to a replica with another limit")
         parser.add_argument("--logprobs-mode", default="raw_logprobs",
                             choices=["raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"])  # fmt: skip
         parser.add_argument("--default-repetition-penalty", type=float, default=1.0, help="vllm: the model's generation_config.json")
         parser.add_argument("--default-temperature", type=float, default=1.0, help="vllm: the same")
         parser.add_argument("--enable-prompt-tokens-details", action="store_true", help="vllm: cached_tokens in usage")
+        parser.add_argument("--block-size", type=int, default=16, help="vllm: of the prefix cache; 128 on a CPU")
+        parser.add_argument("--no-enable-prefix-caching", action="store_true", help="vllm")
+        parser.add_argument("--no-metrics", action="store_true", help="vllm: a router that hides them")
+        parser.add_argument("--output-padding", type=int, default=0, help="vllm: ids of the model's output beyond its vocabulary")
         parser.add_argument("--return-tokens-as-token-ids", action="store_true", help="vllm: the default of the request's field")
         parser.add_argument("--no-token-ids-field", action="store_true", help="vllm: before 0.10.2, without return_token_ids")
         parser.add_argument("--no-tokenize", action="store_true", help="vllm, sglang: without /tokenize")
@@ -40,7 +47,7 @@ class Vllm:
         self.options, self.model = options, model
         self.Answer, self.Stream, self.Refused = answer, stream, refused
         self.max_len = options.max_model_len or model.n_ctx
-        self.cache = engine_model.PrefixCache(BLOCK)
+        self.cache = engine_model.PrefixCache(options.block_size)
         self.created = int(time.time())
         self.routes = {
             ("GET", "/health"): lambda _: answer(b"", content_type=None),
@@ -49,6 +56,8 @@ class Vllm:
             ("GET", "/v1/models"): self.models,
             ("POST", "/v1/completions"): self.completions,
         }
+        if not options.no_metrics:
+            self.routes["GET", "/metrics"] = self.metrics
         if not options.no_tokenize:
             self.routes.update({("POST", "/tokenize"): self.tokenize, ("POST", "/detokenize"): self.detokenize})
 
@@ -89,6 +98,11 @@ class Vllm:
                 "root": self.options.model.name, "parent": None, "max_model_len": self.max_len,
                 "permission": [permission]}  # fmt: skip
         return self.Answer({"object": "list", "data": [card]})
+
+    def metrics(self, _):
+        caching = not self.options.no_enable_prefix_caching
+        line = f'vllm:cache_config_info{{block_size="{self.options.block_size}",enable_prefix_caching="{caching}",engine="0"}} 1.0\n'
+        return self.Answer(line, content_type="text/plain; version=0.0.4")
 
     def tokenize(self, request):
         body = self.read(request)
@@ -136,8 +150,12 @@ class Vllm:
             self.refuse(f"`{name}` must be an integer.", name, asked)
         if asked < 0 and asked != -1:
             self.refuse(f"`{name}` must be a positive value or -1.", name, asked)
-        asked = self.model.n_vocab if asked == -1 else asked
-        limit = self.model.n_vocab if self.options.max_logprobs == -1 else self.options.max_logprobs
+        width = self.model.n_vocab + self.options.output_padding
+        asked = width if asked == -1 else asked
+        limit = self.options.max_logprobs
+        if body.get("stream") and self.options.max_logprobs_of_streams is not None:
+            limit = self.options.max_logprobs_of_streams
+        limit = width if limit == -1 else limit
         if asked > limit:
             kind = "sample" if name == "logprobs" else "prompt"
             self.refuse(f"Requested {kind} logprobs of {asked}, which is greater than max allowed: {limit}", name, asked)
@@ -166,7 +184,8 @@ class Vllm:
         mode = self.options.logprobs_mode
 
         def values_of(raw, penalised, normaliser):
-            return [max(value, MINUS_INFINITY) for value in values_in(raw, penalised, normaliser)]
+            values = [max(value, MINUS_INFINITY) for value in values_in(raw, penalised, normaliser)]
+            return values + [sorted(values)[len(values) // 2]] * self.options.output_padding
 
         def values_in(raw, penalised, normaliser):
             if mode == "raw_logprobs":
@@ -216,7 +235,12 @@ class Vllm:
 
     def completions(self, request):
         body = self.read(request)
-        k, n_prompt_logprobs = self.n_logprobs(body, "logprobs"), self.n_logprobs(body, "prompt_logprobs")
+        try:
+            k, n_prompt_logprobs = self.n_logprobs(body, "logprobs"), self.n_logprobs(body, "prompt_logprobs")
+        except self.Refused as refused:
+            if body.get("stream"):
+                return self.Stream(iter([refused.answer.body]))
+            raise
         if body.get("stream_options") and not body.get("stream"):
             self.refuse("Stream options can only be defined when `stream=True`.", "stream_options")
         if body.get("stream") and n_prompt_logprobs:
@@ -235,7 +259,8 @@ class Job:
         self.values_of = api.values(sampling)
         self.key = request.faults.key()
         self.with_ids = body.get("return_token_ids") and not api.options.no_token_ids_field
-        self.n_cached = [0 if n_prompt_logprobs is not None else api.cache.find(prompt) for prompt in prompts]
+        uses_cache = n_prompt_logprobs is None and not api.options.no_enable_prefix_caching
+        self.n_cached = [api.cache.find(prompt) if uses_cache else 0 for prompt in prompts]
         self.head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()),
                      "model": api.options.served_model_name}  # fmt: skip
         self.n_out = 0

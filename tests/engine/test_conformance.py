@@ -22,6 +22,7 @@ ENGINES = {
     "vllm": ("vllm", "--max-logprobs", -1),
     "vllm, a model with a repetition penalty": ("vllm", "--max-logprobs", -1, "--default-repetition-penalty", 1.5),
     "vllm, before return_token_ids": ("vllm", "--max-logprobs", -1, "--no-token-ids-field"),
+    "vllm, wider than its vocabulary": ("vllm", "--max-logprobs", -1, "--output-padding", 72),
     "vllm, that tells cached tokens": ("vllm", "--max-logprobs", -1, "--enable-prompt-tokens-details"),
     "sglang": ("sglang",),
     "sglang, incremental": ("sglang", "--stream-shape", "incremental"),
@@ -145,8 +146,42 @@ class SameAnswerTest(engine_device.TestCase):
             self.assertEqual(answer.code, 0, answer)
             self.assertEqual(len(answer.tokens), len(reference(0).answer.tokens))
             self.assertEqual(answer.json["certified"] + answer.json["uncertified"], answer.json["n_tokens"])
-            refused = [body for body in engine.stats()["bodies"] if json.loads(body["body"] or "{}").get("logprobs", 0) > 64]
-            self.assertLessEqual(len(refused), 1, "it asks again and again for what it was refused")
+            self.assertLessEqual(sum(k > 64 for k in self.asked(engine)), 1, "it asks again and again for what it was refused")
+
+    @staticmethod
+    def asked(engine, is_stream=None):
+        """How many entries the requests for positions asked for, in order."""
+        bodies = [json.loads(body["body"] or "{}") for body in engine.stats()["bodies"]]
+        return [b["logprobs"] for b in bodies if "logprobs" in b and is_stream in (None, b["stream"])]
+
+    def test_a_refused_depth_settles_for_the_limit_that_is_named(self):
+        """300 lies between the two depths that are asked for, 64 and 512."""
+        for mode in modes_of("vllm"):
+            with self.subTest(mode), Engine("vllm", "--max-logprobs", 300) as engine:
+                answer = ask(engine, 0, "--cloud-mode", mode, api="vllm")
+                self.assertEqual(answer.code, 0, answer)
+                asked = self.asked(engine)
+                self.assertEqual(len([k for k in asked if k > 300 or k == -1]), 1, asked)
+                self.assertIn(300, asked)
+                self.assertEqual(set(asked[asked.index(512) + 1 :]), {64, 300})
+
+    def test_a_stream_that_is_refused_goes_on_with_the_limit_that_is_named(self):
+        """As from another replica, after the checks: status 200, and an event that refuses."""
+        with Engine(*ENGINES["vllm"], "--max-logprobs-of-streams", 40) as engine:
+            answer = ask(engine, 0, api="vllm")
+            self.assertEqual(answer.code, 0, answer)
+            self.assertEqual(len(answer.tokens), len(reference(0).answer.tokens))
+            asked = self.asked(engine, is_stream=True)
+            self.assertEqual((asked[0], set(asked[1:])), (64, {40}))
+
+    def test_depth_is_never_a_streams(self):
+        for engine in ("vllm", "sglang"):
+            with self.subTest(engine), Engine(*ENGINES[engine]) as server:
+                self.assert_same(reference(0), ask(server, 0, "--base-top-k", 4, api=engine))
+                bodies = [json.loads(body["body"] or "{}") for body in server.stats()["bodies"]]
+                depth = "logprobs" if engine == "vllm" else "top_logprobs_num"
+                self.assertEqual({body[depth] for body in bodies if body.get("stream")}, {4})
+                self.assertLess(4, max(body.get(depth, 0) for body in bodies))
 
 
 class FindingOutTest(engine_device.TestCase):
@@ -183,6 +218,13 @@ class FindingOutTest(engine_device.TestCase):
             self.assertIn("no way to tell whether its vocabulary", ask(engine, 0, api="openai").err)
         with Engine(*ENGINES["vllm"], "--enable-prompt-tokens-details") as engine:
             self.assertNotIn("prefix cache", ask(engine, 0, api="vllm").err)
+        told = ("--enable-prompt-tokens-details", "--block-size", 128)
+        with Engine(*ENGINES["vllm"], *told) as engine:
+            self.assertEqual("", ask(engine, 0, api="vllm").err, "the cache is on, and its blocks are longer than the check's text")
+        with Engine(*ENGINES["vllm"], *told, "--no-metrics") as engine:
+            self.assertEqual("", ask(engine, 0, api="vllm").err, "nothing is known")
+        with Engine(*ENGINES["vllm"], *told, "--no-enable-prefix-caching") as engine:
+            self.assertIn("prefix cache seems to be off", ask(engine, 0, api="vllm").err)
         with Engine("sglang", "--disable-radix-cache") as engine:
             self.assertIn("prefix cache seems to be off", ask(engine, 0, api="sglang").err)
 
