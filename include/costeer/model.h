@@ -67,11 +67,12 @@ typedef struct costeer_model_info {
 COSTEER_API const costeer_model_info *costeer_model_get_info(const costeer_model *model);
 
 /**
- * Check that an SLM can steer an LLM: the same token-to-id map.
+ * Check that two models have one vocabulary: the same token-to-id map.
  *
- * Models of one family may pad their output to different widths; the tokenizers' vocabularies are compared, not the widths.
+ * Models of one family may pad their output to different widths; the tokenizers' vocabularies are compared, not the widths. An
+ * SLM with another vocabulary can steer too: see costeer_vocab_map_create() (costeer/vocab.h).
  *
- * @return COSTEER_OK; COSTEER_EPAIR: the message names the first token that differs, or both sizes
+ * @return COSTEER_OK; COSTEER_EPAIR: they differ; the message names the first token that does, or both sizes
  */
 COSTEER_API costeer_err costeer_model_check_pair(const costeer_model *llm, const costeer_model *slm, costeer_error *err);
 

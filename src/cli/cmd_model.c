@@ -9,6 +9,7 @@
 #include "util/utf8.h"
 
 #include <costeer/model.h>
+#include <costeer/vocab.h>
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -26,10 +27,20 @@ static const cs_option options[] = {
     {.name = "json",
      .kind = CS_OPTION_FLAG,
      .offset = offsetof(model_settings, json),
-     .help = "Print one JSON object; with two files it has models, can_be_paired and reason"},
+     .help = "Print one JSON object; with two files it has models, can_be_paired, vocab (what generate's --vocab auto "
+             "takes), difference (of the vocabularies) and reason (why they cannot be paired)"},
 };
 
 static const cs_option_group group = CS_OPTION_GROUP("Options", options);
+
+/* What generate would do with two models. */
+typedef struct pairing {
+    costeer_vocab_map *map; /* NULL: they cannot be paired */
+    const char *difference; /* of the vocabularies; NULL: there is none */
+    const char *reason;     /* why they cannot be paired; NULL: they can */
+    costeer_error compared; /* what difference and reason point into */
+    costeer_error mapped;
+} pairing;
 
 /* ---- as text ----------------------------------------------------------------------------------------------------- */
 
@@ -115,6 +126,24 @@ static void print_model(cs_output *out, const costeer_model_info *info)
     print_template(out, info->chat_template);
 }
 
+static void print_pairing(cs_output *out, const pairing *pair)
+{
+    if (pair->map == NULL) {
+        cs_output_print(out, "These two cannot be paired.\n");
+    } else if (pair->difference == NULL) {
+        cs_output_print(out, "These two can be paired: they have one vocabulary.\n");
+    } else {
+        costeer_vocab_coverage coverage;
+        costeer_vocab_map_read_coverage(pair->map, &coverage);
+        cs_output_print(out,
+                        "These two can be paired, with --vocab %s (auto takes it): %s.\n"
+                        "%.1f%% of the LLM's tokens have the bytes of one of the SLM's; costeer vocab shows more. Drafts and "
+                        "--method proxy-tuning need one vocabulary.\n",
+                        costeer_vocab_mode_name(costeer_vocab_map_mode(pair->map)), pair->difference,
+                        coverage.n_llm > 0 ? 100.0 * (double)coverage.n_exact / (double)coverage.n_llm : 0.0);
+    }
+}
+
 /* ---- as JSON ----------------------------------------------------------------------------------------------------- */
 
 static json_t *text_or_null(const char *text)
@@ -133,35 +162,47 @@ static json_t *make_model(const costeer_model_info *info)
                      (int)info->n_ctx_train, "adds_bos", (int)info->adds_bos, "chat_template", text_or_null(info->chat_template));
 }
 
-static json_t *make_pair(const costeer_model_info *llm, const costeer_model_info *slm, const char *reason)
+static json_t *make_pair(const costeer_model_info *llm, const costeer_model_info *slm, const pairing *pair)
 {
-    return json_pack("{s:[o, o], s:b, s:o}", "models", make_model(llm), make_model(slm), "can_be_paired", reason == NULL ? 1 : 0,
-                     "reason", text_or_null(reason));
+    const char *mode = pair->map != NULL ? costeer_vocab_mode_name(costeer_vocab_map_mode(pair->map)) : NULL;
+    return json_pack("{s:[o, o], s:b, s:o, s:o, s:o}", "models", make_model(llm), make_model(slm), "can_be_paired",
+                     pair->map != NULL ? 1 : 0, "vocab", text_or_null(mode), "difference", text_or_null(pair->difference),
+                     "reason", text_or_null(pair->reason));
 }
 
 /* ---- the command ------------------------------------------------------------------------------------------------- */
 
-static int show(const model_settings *settings, costeer_model *const models[2], size_t n_models, const char *reason)
+static int show(const model_settings *settings, costeer_model *const models[2], const pairing *pair)
 {
     cs_output out;
     cs_output_init_stdout(&out);
     const costeer_model_info *first = costeer_model_get_info(models[0]);
-    const costeer_model_info *second = n_models == 2 ? costeer_model_get_info(models[1]) : NULL;
+    const costeer_model_info *second = models[1] != NULL ? costeer_model_get_info(models[1]) : NULL;
     int exit_code = CS_EXIT_OK;
     if (settings->json) {
-        exit_code = cs_json_print(&out, second == NULL ? make_model(first) : make_pair(first, second, reason));
+        exit_code = cs_json_print(&out, second == NULL ? make_model(first) : make_pair(first, second, pair));
     } else {
         print_model(&out, first);
         if (second != NULL) {
             print_model(&out, second);
-            cs_output_print(&out, "%s\n", reason == NULL ? "These two can be paired." : "These two cannot be paired.");
+            print_pairing(&out, pair);
         }
     }
     int error = cs_output_close(&out);
     return error == 0 ? exit_code : cs_fail_output(out.name, error);
 }
 
-static int load_and_show(const model_settings *settings, const cs_arguments *arguments, costeer_model *models[2])
+static void pair_up(costeer_model *const models[2], pairing *pair)
+{
+    if (costeer_model_check_pair(models[0], models[1], &pair->compared) != COSTEER_OK) {
+        pair->difference = pair->compared.message;
+    }
+    if (costeer_vocab_map_create(models[0], models[1], NULL, &pair->map, &pair->mapped) != COSTEER_OK) {
+        pair->reason = pair->mapped.message;
+    }
+}
+
+static int load_and_show(const model_settings *settings, const cs_arguments *arguments, costeer_model *models[2], pairing *pair)
 {
     costeer_error err = {.code = COSTEER_OK};
     const costeer_model_params params = {.vocab_only = true};
@@ -170,9 +211,11 @@ static int load_and_show(const model_settings *settings, const cs_arguments *arg
             return cs_fail_error(&err);
         }
     }
-    bool can_be_paired = arguments->n < 2 || costeer_model_check_pair(models[0], models[1], &err) == COSTEER_OK;
-    int exit_code = show(settings, models, arguments->n, can_be_paired ? NULL : err.message);
-    return exit_code == CS_EXIT_OK && !can_be_paired ? cs_fail_error(&err) : exit_code;
+    if (models[1] != NULL) {
+        pair_up(models, pair);
+    }
+    int exit_code = show(settings, models, pair);
+    return exit_code == CS_EXIT_OK && pair->reason != NULL ? cs_fail_error(&pair->mapped) : exit_code;
 }
 
 static int run(const cs_command *self, int argc, char **argv)
@@ -187,7 +230,10 @@ static int run(const cs_command *self, int argc, char **argv)
         return cs_fail(CS_EXIT_USAGE, "model: takes one GGUF file, or two to see whether they can be paired");
     }
     costeer_model *models[2] = {NULL, NULL};
-    exit_code = load_and_show(&settings, &arguments, models);
+    pairing pair;
+    memset(&pair, 0, sizeof pair);
+    exit_code = load_and_show(&settings, &arguments, models, &pair);
+    costeer_vocab_map_free(pair.map);
     costeer_model_free(models[1]);
     costeer_model_free(models[0]);
     return exit_code;
@@ -199,9 +245,10 @@ const cs_command cs_command_model = {
     .summary = "show what a GGUF model is, and whether two can be paired",
     .description = "Prints architecture, size, parameters and their average size in bits (which tells the quantisation), "
                    "vocabulary (its size, the width of the model's output and a hash of all token texts), context length and "
-                   "the beginning of the chat template. With two files it also says whether the second can steer the first: "
-                   "both need the same vocabulary. If they cannot be paired the reason is on standard error and the exit "
-                   "code is 4. Only the vocabulary and metadata are read, so it is quick for files of any size.",
+                   "the beginning of the chat template. With two files it also says whether the second can steer the first, "
+                   "as generate would pair them: by one vocabulary, or by bytes where the vocabularies differ. If they cannot "
+                   "be paired the reason is on standard error and the exit code is 4. Only the vocabulary and metadata are read, "
+                   "so it is quick for files of any size.",
     .examples = "  costeer model big.gguf\n"
                 "  costeer model big.gguf small.gguf && echo fine",
     .groups = {&group},

@@ -1,5 +1,5 @@
 /*
- * What of two vocabularies is compared: the hash, and whether an SLM can steer an LLM (the same token-to-id map).
+ * What of two vocabularies is compared: the hash, and whether two models have one vocabulary (the same token-to-id map).
  *
  * The tokenizers' vocabularies are compared, not the widths of the outputs, which models of one family pad differently. A
  * difference is named by its first token, because "vocabularies differ" helps nobody.
@@ -74,19 +74,14 @@ costeer_err costeer_model_check_pair(const costeer_model *llm, const costeer_mod
             char shown_slm[SHOWN_BYTES + 16];
             escape(of_llm, shown_llm, sizeof shown_llm);
             escape(of_slm, shown_slm, sizeof shown_slm);
-            return cs_error_set(
-                err, COSTEER_EPAIR, "pair",
-                "the models cannot be paired: token %d is \"%s\" in the LLM and \"%s\" in the SLM; use two models "
-                "of one family",
-                i, shown_llm, shown_slm);
+            return cs_error_set(err, COSTEER_EPAIR, "pair",
+                                "the vocabularies differ: token %d is \"%s\" in the LLM and \"%s\" in the SLM", i, shown_llm,
+                                shown_slm);
         }
     }
     if (a->n_vocab != b->n_vocab) {
-        return cs_error_set(
-            err, COSTEER_EPAIR, "pair",
-            "the models cannot be paired: the LLM's vocabulary has %d tokens and the SLM's %d; use two models of one "
-            "family",
-            a->n_vocab, b->n_vocab);
+        return cs_error_set(err, COSTEER_EPAIR, "pair", "the vocabularies differ: the LLM's has %d tokens and the SLM's %d",
+                            a->n_vocab, b->n_vocab);
     }
     return COSTEER_OK;
 }

@@ -369,9 +369,9 @@ static costeer_err align(aligner *a, costeer_vocab_mode mode, costeer_error *err
     fill_strings(a);
     fill_partners(a);
     if (!is_anything_alike(a)) {
-        return cs_error_set(err, COSTEER_EPAIR, "vocab",
-                            "the models cannot be paired: no token of the LLM has anything in common with the SLM's; use another "
-                            "SLM");
+        return cs_error_set(
+            err, COSTEER_EPAIR, "vocab",
+            "the models cannot be paired: the LLM's tokens have nothing in common with the SLM's; use another SLM");
     }
     return fill_spellings(a) ? COSTEER_OK : no_memory(a, err);
 }

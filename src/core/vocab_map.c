@@ -196,7 +196,8 @@ costeer_err costeer_vocab_map_create(const costeer_model *llm, const costeer_mod
     costeer_error difference = {.code = COSTEER_OK};
     const bool is_same = costeer_model_check_pair(llm, slm, &difference) == COSTEER_OK;
     if (!is_same && mode == COSTEER_VOCAB_SAME) {
-        return cs_error_set(err, COSTEER_EPAIR, "vocab", "%s, or bring them together (mode byte)", difference.message);
+        return cs_error_set(err, COSTEER_EPAIR, "vocab", "%s; use two models of one family, or bring them together (mode byte)",
+                            difference.message);
     }
     const costeer_vocab_mode chosen = is_same ? COSTEER_VOCAB_SAME : (mode == COSTEER_VOCAB_AUTO ? COSTEER_VOCAB_BYTE : mode);
     const costeer_err code = cs_vocab_map_build(llm, slm, chosen, params->cache_dir, out, err);

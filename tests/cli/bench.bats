@@ -23,7 +23,7 @@ refused_with() {
     json "$out" 'd["architecture"] == "qwen2" and d["n_vocab_padded"] == 1024 and d["n_ctx_train"] == 512'
     run --separate-stderr costeer model "$llm" "$made"
     succeeded
-    [ "${lines[-1]}" = "These two can be paired." ]
+    [ "${lines[-1]}" = "These two can be paired: they have one vocabulary." ]
 }
 
 @test "make_model: the same seed gives the same bytes, another seed others" {
@@ -44,8 +44,8 @@ refused_with() {
 
 @test "make_model: a renamed token makes a pair that differs in it" {
     make_model --vocab "$slm" --rename-token 500=zyzzyva "$made"
-    run --separate-stderr costeer model "$llm" "$made"
-    failed_with 4 500
+    costeer model --json "$llm" "$made" >"$out"
+    json "$out" 'd["vocab"] == "byte" and "500" in d["difference"]'
 }
 
 @test "make_model: NaN weights are a numeric error, an encoder is no model for us" {

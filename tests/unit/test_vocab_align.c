@@ -178,7 +178,7 @@ static void test_align__refuses_vocabularies_with_nothing_alike(void **state)
     costeer_error err;
     assert_int_equal(cs_vocab_map_align(&a, &b, COSTEER_VOCAB_MAP, &map, &err), COSTEER_EPAIR);
     assert_null(map);
-    assert_non_null(strstr(err.message, "no token of the LLM"));
+    assert_non_null(strstr(err.message, "nothing in common"));
     assert_int_equal(cs_vocab_map_align(&a, &b, COSTEER_VOCAB_BYTE, &map, &err), COSTEER_OK); /* "abc" begins with "ab" */
     costeer_vocab_map_free(map);
     b.n = 1;

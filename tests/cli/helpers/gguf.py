@@ -2,6 +2,7 @@
 """Make a damaged or foreign copy of a GGUF file (version 3, little-endian).
 
     gguf.py token IN OUT ID TEXT     give a token another text
+    gguf.py tokens IN OUT LETTER     give every token of text another one, of this letter and its id; drop the bytes
     gguf.py architecture IN OUT NAME say that it is of another architecture
     gguf.py no-template IN OUT       leave the chat template out
     gguf.py no-tensors IN OUT        leave the weights out: a vocabulary, as llama.cpp's ggml-vocab-*.gguf are
@@ -85,6 +86,14 @@ def main():
     keys, tensors, alignment, data = read(source)
     if what == "token":
         keys["tokenizer.ggml.tokens"][1][1][int(rest[0])] = rest[1].encode()
+    elif what == "tokens":
+        kinds = keys["tokenizer.ggml.token_type"][1][1]
+        texts = keys["tokenizer.ggml.tokens"][1][1]
+        for i, kind in enumerate(kinds):
+            if struct.unpack("<i", kind)[0] == 1:  # normal
+                texts[i] = f"{rest[0]}{i}".encode()
+            elif struct.unpack("<i", kind)[0] == 6:  # byte
+                kinds[i] = struct.pack("<i", 5)  # unused
     elif what == "architecture":
         old = keys["general.architecture"][1].decode()
         keys["general.architecture"] = (STRING, rest[0].encode())
