@@ -135,10 +135,13 @@ typedef struct costeer_position {
     bool is_end;           /**< the token ends the answer and has no text */
     bool certified;        /**< always true with a dense base */
     bool uncertified_kept; /**< not certified, and deepening was switched off */
-    bool gated;            /**< the gate was closed: the cloud's own choice stands, whatever the context says */
-    bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
+    bool near_tie; /**< margin is below costeer_near_tie_bound(), or as little would change the gate's decision: the same tokens
+                      computed in other batches may go on otherwise */
+    bool gated;    /**< the gate was closed: the cloud's own choice stands, whatever the context says */
+    bool is_local; /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
     int32_t n_deepened;    /**< times a deeper base, or exact values instead of rounded ones, were asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
+    double margin;         /**< of the choice, nats (costeer_choice); certified by a sparse base: at least this */
     double unsent_mass;    /**< sampled, sparse: bound on the policy mass not seen; else 0 */
     int64_t slm_us;        /**< SLM step, catching up included */
     int64_t cloud_wait_us; /**< waiting for the cloud after the SLM was done */
@@ -220,6 +223,7 @@ typedef struct costeer_report {
     int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts */
     int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */
     int32_t n_uncertified;    /**< positions kept without proof (constant_k, or a cloud that gives no more) */
+    int32_t n_near_ties;      /**< positions with near_tie */
     int32_t n_local;          /**< tokens chosen by the SLM alone after the cloud had failed: the last ones */
     costeer_err cloud_status; /**< why, when n_local > 0 */
     costeer_error cloud_error;

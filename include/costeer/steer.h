@@ -67,7 +67,32 @@ typedef struct costeer_delta {
 typedef struct costeer_choice {
     int32_t token;
     double score; /**< base + sum weight·delta of that token; comparable within one position only */
+    /**
+     * Nats by which scores would have to move for another token to be chosen, >= 0; +inf when there is no other.
+     *
+     * Greedy: its score minus the best score of another entry. Drawn: temperature times the distance, in log-odds, from the
+     * uniform to the nearer edge of the token's interval of the cumulative distribution.
+     */
+    double margin;
 } costeer_choice;
+
+/**
+ * What grouping can move, in nats: the difference of two tokens' base log-probabilities, and of two tokens' deltas.
+ *
+ * A model's logits depend a little on which tokens are computed in one batch, because sums are then added up in another order
+ * and, with quantised weights, rounded otherwise. Measured on real pairs; docs/mathematics.md has the numbers.
+ */
+#define COSTEER_NEAR_TIE_BASE  0.05
+#define COSTEER_NEAR_TIE_DELTA 0.05
+
+/**
+ * Return the margin, in nats, below which another grouping of the same tokens may choose another token.
+ *
+ *     COSTEER_NEAR_TIE_BASE + sum_j |weight_j| · COSTEER_NEAR_TIE_DELTA
+ *
+ * @param deltas  [n_deltas]; only the weights are read
+ */
+COSTEER_API double costeer_near_tie_bound(const costeer_delta *deltas, size_t n_deltas);
 
 /**
  * Choose the greedy token of the policy in one pass, writing nothing.

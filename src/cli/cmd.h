@@ -15,7 +15,8 @@ typedef struct cs_command {
     const char *summary;   /**< one line, no full stop */
     /** Paragraphs separated by empty lines, each one line of source; a line that begins with two spaces is shown as it is. */
     const char *description;
-    const char *examples;                                 /**< lines, shown as they are; NULL: none */
+    const char *outputs;  /**< more of them, what the outputs hold: a string of C has 4,095 bytes at most; NULL: none */
+    const char *examples; /**< lines, shown as they are; NULL: none */
     const cs_option_group *groups[CS_COMMAND_GROUPS_MAX]; /**< NULL-terminated */
     int (*run)(const struct cs_command *self, int argc, char **argv);
 } cs_command;

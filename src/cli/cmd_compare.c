@@ -187,6 +187,7 @@ static int set_steering(json_t *object, const cs_column *column)
     failed |= json_object_set_new(object, "certified", json_integer(a->report.n_certified));
     failed |= json_object_set_new(object, "deepened", json_integer(a->report.n_deepened));
     failed |= json_object_set_new(object, "uncertified", json_integer(a->report.n_uncertified));
+    failed |= json_object_set_new(object, "near_ties", json_integer(a->report.n_near_ties));
     failed |= cs_report_set_local(object, a);
     return failed != 0 ? -1 : 0;
 }
@@ -314,7 +315,8 @@ const cs_command cs_command_compare = {
         "--json prints query, strength (of the first steered method), seed and methods: a list in the order of the methods, each "
         "with name, text, token_ids, finish, n_tokens, tokens_per_second, times_us, vocab, gate, n_gated, n_slm_steps, "
         "n_slm_tokens and gives_context_away; those that are steered also with strength, changed (positions of the changed "
-        "tokens), n_steered, certified, deepened, uncertified, n_local, local_from and cloud_error; those of the LLM with cloud, "
+        "tokens), n_steered, certified, deepened, uncertified, near_ties, n_local, local_from and cloud_error; those of the LLM "
+        "with cloud, "
         "as "
         "in generate; and skipped, the names of those left out. --trace follows the steered answers, and its lines have the "
         "method.\n"

@@ -74,15 +74,15 @@ static json_t *make_report(const generation *g)
     const cs_choice *choice = choice_of(g);
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
-    json_t *report = json_pack("{s:s, s:b, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
+    json_t *report = json_pack("{s:s, s:b, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
                                choice->method->name, "shows_context", (int)costeer_method_shows_context(choice->method), "text",
                                cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens",
                                cs_json_ids(a->tokens, a->n_tokens), "finish", cs_cli_answer_finish(a), "strength", choice->weight,
                                "n_tokens", (int)r->n_tokens, "n_steered", (int)r->n_steered, "certified", (int)r->n_certified,
-                               "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "times_us",
-                               cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g),
-                               "seed", (json_int_t)s->settings.sampler.seed, "cloud",
-                               costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
+                               "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties",
+                               (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second",
+                               cs_cli_answer_rate(a), "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed,
+                               "cloud", costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a)) != 0) {
         json_decref(report);
         return NULL;
@@ -133,13 +133,17 @@ static void print_summary(const generation *g)
         return;
     }
     char steered[128];
-    char certified[64] = ", all certified";
+    char certified[96] = ", all certified";
     char cloud[160] = "";
     const char *exposure = cs_report_exposure(s, choice_of(g)->method);
     describe_steering(g, steered, sizeof steered);
     if (r->n_uncertified > 0 || r->n_deepened > 0) {
         snprintf(certified, sizeof certified, ", %d certified, %d deepened, %d unproved", (int)r->n_certified, (int)r->n_deepened,
                  (int)r->n_uncertified);
+    }
+    const size_t n = strlen(certified);
+    if (r->n_near_ties > 0) {
+        snprintf(certified + n, sizeof certified - n, ", %d near tie%s", (int)r->n_near_ties, r->n_near_ties == 1 ? "" : "s");
     }
     if (costeer_method_uses_llm(choice_of(g)->method)) {
         cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud);
@@ -256,11 +260,12 @@ const cs_command cs_command_generate = {
         "\n"
         "Those that show the context put it into the LLM's prompt: with --cloud they are refused without "
         "--allow-context-upload, and the summary and the field shows_context tell of it. costeer and its kin follow several "
-        "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.\n"
-        "\n"
+        "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.",
+    .outputs =
         "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
         "instead: method, shows_context (to the LLM), text, tokens (ids), finish (end, length, stop or cancelled), strength, "
-        "n_tokens, n_steered, certified, deepened and uncertified (positions), times_us (prefill, slm, llm_wait, fuse, total), "
+        "n_tokens, n_steered, certified, deepened, uncertified and near_ties (positions), times_us (prefill, slm, llm_wait, "
+        "fuse, total), "
         "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
         "seed, "
         "vocab (how the vocabularies went together; null with one model), gate, n_gated (positions that it left alone), "
@@ -284,9 +289,16 @@ const cs_command cs_command_generate = {
         "not, "
         "--llm names a GGUF that has it, of which nothing else is loaded. Drafts need one vocabulary.\n"
         "\n"
+        "Certified means: the choice that the whole vocabulary of the same base would have given. near_ties counts positions "
+        "whose "
+        "margin (nats) is so small that the same tokens, computed in other batches, may choose another token: another "
+        "--cloud-mode "
+        "or machine may go on otherwise there. docs/mathematics.md has the bound.\n"
+        "\n"
         "A line of --trace has position, token, text, is_end, steered, base_token (what the base alone would have taken), "
         "base_logprob, policy_logprob and delta of the token, best_before and best_after (five tokens each with text and "
-        "logprob), certified, n_deepened, n_entries, unsent_mass, gated, is_local, slm_us, llm_wait_us and fuse_us. A text that "
+        "logprob), certified, margin, near_tie, n_deepened, n_entries, unsent_mass, gated, is_local, slm_us, llm_wait_us and "
+        "fuse_us. A text that "
         "is not UTF-8 by itself is also given as bytes. Log-probabilities are in nats; minus infinity is the string \"-inf\".\n"
         "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "

@@ -202,6 +202,10 @@ static void put_command(cs_output *out, const cs_command *command)
     put_usage(out, command);
     put(out, "\n");
     put_paragraphs(out, command->description);
+    if (command->outputs != NULL) {
+        put(out, "\n");
+        put_paragraphs(out, command->outputs);
+    }
     for (size_t g = 0; g < CS_COMMAND_GROUPS_MAX && command->groups[g] != NULL; g++) {
         cs_output_print(out, "\n%s:\n", command->groups[g]->title);
         for (size_t i = 0; i < command->groups[g]->n_options; i++) {

@@ -90,6 +90,10 @@ static void put_command(cs_output *out, const cs_command *command)
     put_text(out, command->arguments != NULL ? command->arguments : "");
     put(out, "\n.PP\n");
     put_paragraphs(out, command->description);
+    if (command->outputs != NULL) {
+        put(out, ".PP\n");
+        put_paragraphs(out, command->outputs);
+    }
     for (size_t g = 0; g < CS_COMMAND_GROUPS_MAX && command->groups[g] != NULL; g++) {
         cs_output_print(out, ".PP\n\\fI%s\\fR\n", command->groups[g]->title);
         for (size_t i = 0; i < command->groups[g]->n_options; i++) {

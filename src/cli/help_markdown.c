@@ -64,6 +64,10 @@ static void put_command(cs_output *out, const cs_command *command)
                     command->groups[0] != NULL ? " [OPTIONS]" : "", command->arguments != NULL ? " " : "",
                     command->arguments != NULL ? command->arguments : "");
     put_paragraphs(out, command->description);
+    if (command->outputs != NULL) {
+        put(out, "\n");
+        put_paragraphs(out, command->outputs);
+    }
     for (size_t g = 0; g < CS_COMMAND_GROUPS_MAX && command->groups[g] != NULL; g++) {
         put_group(out, command->groups[g]);
     }

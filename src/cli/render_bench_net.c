@@ -48,13 +48,16 @@ void cs_render_net_cell(cs_output *out, const cs_net_bench_params *params, const
     }
     int64_t n_different = 0;
     int64_t n_answers = 0;
+    int64_t n_near_ties = 0;
     for (size_t i = 0; i < params->n_modes; i++) {
+        n_near_ties += cell->results[i].mode->is_steered ? cell->results[i].figures.n_near_ties : 0;
         n_different += cell->results[i].n_different;
         n_answers += cell->results[i].mode->is_steered ? cell->results[i].n_answers : 0;
     }
     if (n_different > 0) {
-        cs_output_print(out, "  %lld of %lld steered answers differ from those of the first steered mode\n",
-                        (long long)n_different, (long long)n_answers);
+        cs_output_print(out,
+                        "  %lld of %lld steered answers differ from those of the first steered mode (%lld near ties in all)\n",
+                        (long long)n_different, (long long)n_answers, (long long)n_near_ties);
     }
 }
 
@@ -89,6 +92,7 @@ static json_t *figures_json(const cs_net_figures *f)
                 {"steered", f->n_steered},
                 {"run_starts", f->n_run_starts},
                 {"uncertified", f->n_uncertified},
+                {"near_ties", f->n_near_ties},
                 {"deepened_positions", f->n_deepened},
                 {"bytes_up", f->bytes_up},
                 {"bytes_down", f->bytes_down},

@@ -27,6 +27,8 @@ static json_t *make_best(const costeer_vocab *vocab, const int32_t *tokens, cons
 static int set_certificate(json_t *object, const costeer_position *p)
 {
     int failed = json_object_set_new(object, "certified", json_boolean(p->certified));
+    failed |= json_object_set_new(object, "margin", cs_json_number(p->margin));
+    failed |= json_object_set_new(object, "near_tie", json_boolean(p->near_tie));
     failed |= json_object_set_new(object, "n_deepened", json_integer(p->n_deepened));
     failed |= json_object_set_new(object, "n_entries", json_integer(p->n_entries));
     failed |= json_object_set_new(object, "unsent_mass", cs_json_number(p->unsent_mass));

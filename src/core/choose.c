@@ -152,7 +152,7 @@ static costeer_err survives_rounding(cs_chooser *chooser, const costeer_base *ba
     return code;
 }
 
-static costeer_err prove_greedy(cs_chooser *chooser, const costeer_base *base, const inputs *in, const costeer_choice *choice,
+static costeer_err prove_greedy(cs_chooser *chooser, const costeer_base *base, const inputs *in, costeer_choice *choice,
                                 proof *out, costeer_error *err)
 {
     costeer_certificate certificate;
@@ -168,6 +168,9 @@ static costeer_err prove_greedy(cs_chooser *chooser, const costeer_base *base, c
         /* an exact score may be higher by the error, and the unsent bound lower by twice of it: once by its margin */
         out->may_be_exact = choice->score + 3.0 * (double)base->error > certificate.best_unsent;
         out->is_certain = survives;
+    }
+    if (out->is_certain) { /* an unsent token may be the second best */
+        choice->margin = fmin(choice->margin, choice->score - certificate.best_unsent);
     }
     return code;
 }
@@ -186,6 +189,14 @@ static costeer_err prove_sampled(cs_chooser *chooser, const costeer_base *base, 
     return code;
 }
 
+/* The cloud's own first choice; the cloud sorted by its exact values. A single entry's rival has at most what it leaves. */
+static costeer_choice first_entry(const costeer_base *base)
+{
+    const double best = (double)base->values[0];
+    const double second = base->n > 1 ? (double)base->values[1] : fmin(best, log1p(-exp(best)));
+    return (costeer_choice){.token = base->ids[0], .score = best, .margin = best - second};
+}
+
 /* Whether the choice is the one that the full vocabulary would have given. */
 static costeer_err prove(cs_chooser *chooser, const costeer_base *base, const inputs *in, costeer_choice *choice, proof *out,
                          costeer_error *err)
@@ -195,8 +206,8 @@ static costeer_err prove(cs_chooser *chooser, const costeer_base *base, const in
         return COSTEER_OK;
     }
     if (in->n_deltas == 0 && chooser->is_argmax) {
-        if (base->error > 0.0F) { /* rounding makes ties; the cloud sorted by its exact values */
-            *choice = (costeer_choice){.token = base->ids[0], .score = (double)base->values[0]};
+        if (base->error > 0.0F || base->n == 1) { /* rounding makes ties */
+            *choice = first_entry(base);
         }
         return COSTEER_OK; /* the cloud's own first choice: the rest cannot be better */
     }
@@ -355,6 +366,7 @@ costeer_err cs_chooser_ask_gate(cs_chooser *chooser, costeer_cloud *cloud, coste
         }
         logprob = log_p_max(&from->base, chooser->n_vocab);
     }
+    at->near_tie = is_near(gate, logprob, COSTEER_NEAR_TIE_BASE);
     at->gated = !costeer_gate_opens(gate, exp(logprob));
     return COSTEER_OK;
 }

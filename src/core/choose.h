@@ -36,7 +36,8 @@ costeer_err cs_chooser_choose_surely(cs_chooser *chooser, costeer_cloud *cloud, 
  * Where rounding could decide, exact values are asked for first (not with constant_k).
  *
  * @param from  as above
- * @param at    gated is set; n_deepened and cloud_wait_us may grow
+ * @param at    gated is set, and near_tie to whether another grouping of the LLM's tokens could have decided otherwise;
+ *              n_deepened and cloud_wait_us may grow
  */
 costeer_err cs_chooser_ask_gate(cs_chooser *chooser, costeer_cloud *cloud, costeer_gate *gate, costeer_distribution *from,
                                 costeer_position *at, costeer_error *err);

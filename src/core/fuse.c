@@ -193,32 +193,54 @@ static costeer_err no_finite_score(costeer_error *err, int32_t n)
 /* Entries scored at once when the best token is looked for: few enough for the scalar search that follows. */
 #define LOCATE_BLOCK ((size_t)64)
 
-/* Find the lowest token of a block that has exactly this score. The kernel narrows it down: scalar code alone would take a sixth
- * of the whole pass. */
-static costeer_err locate(const float *base, const struct cs_fuse_terms *terms, size_t first, size_t n, double score,
-                          costeer_choice *out)
+/* The best two of the scores offered so far; ids ascend, so that the first of equal scores is the lowest. */
+struct best_two {
+    int32_t token;
+    double score;
+    double second;
+};
+
+static void offer(struct best_two *best, int32_t token, double score)
 {
+    if (score > best->score) {
+        best->second = best->score;
+        best->token = token;
+        best->score = score;
+    } else if (score > best->second) {
+        best->second = score;
+    }
+}
+
+/* Find the lowest token of a block with the best score, and the second best score of the block. The kernel narrows it down:
+ * scalar code alone would take a sixth of the whole pass. */
+static costeer_err locate(const float *base, const struct cs_fuse_terms *terms, size_t first, size_t n, double score,
+                          struct best_two *out)
+{
+    *out = (struct best_two){.token = -1, .score = -INFINITY, .second = -INFINITY};
     for (size_t start = 0; start < n; start += LOCATE_BLOCK) {
         const size_t end = n - start < LOCATE_BLOCK ? n : start + LOCATE_BLOCK;
         double max = 0;
-        if (cs_fuse_block(base + start, terms, first + start, end - start, NULL, &max, NULL) != COSTEER_OK || max != score) {
+        if (cs_fuse_block(base + start, terms, first + start, end - start, NULL, &max, NULL) != COSTEER_OK) {
+            return COSTEER_EINTERNAL;
+        }
+        if (max != score || out->score == score) {
+            offer(out, (int32_t)(first + start), max); /* only its score matters: the best is elsewhere */
             continue;
         }
         for (size_t i = start; i < end; i++) {
-            double candidate = 0;
-            if (score_checked(base[i], terms, first + i, &candidate, NULL) == COSTEER_OK && candidate == score) {
-                *out = (costeer_choice){.token = (int32_t)(first + i), .score = candidate};
-                return COSTEER_OK;
-            }
+            double candidate = -INFINITY;
+            (void)score_checked(base[i], terms, first + i, &candidate, NULL);
+            offer(out, (int32_t)(first + i), candidate);
         }
     }
-    return COSTEER_EINTERNAL;
+    return out->score == score ? COSTEER_OK : COSTEER_EINTERNAL;
 }
 
 static costeer_err fuse_dense(const costeer_base *base, const struct cs_fuse_terms *terms, size_t n_vocab, double *scores,
                               costeer_choice *out, costeer_error *err)
 {
     double best = -INFINITY;
+    double second = -INFINITY; /* of the other blocks' best scores */
     size_t best_first = 0;
     for (size_t first = 0; first < n_vocab; first += CS_FUSE_BLOCK) {
         const size_t n = n_vocab - first < CS_FUSE_BLOCK ? n_vocab - first : CS_FUSE_BLOCK;
@@ -228,25 +250,31 @@ static costeer_err fuse_dense(const costeer_base *base, const struct cs_fuse_ter
             return bad;
         }
         if (max > best) { /* strictly: an earlier block keeps a tie */
+            second = best;
             best = max;
             best_first = first;
+        } else if (max > second) {
+            second = max;
         }
     }
     if (best == -INFINITY) {
         return no_finite_score(err, (int32_t)n_vocab);
     }
     const size_t n = n_vocab - best_first < CS_FUSE_BLOCK ? n_vocab - best_first : CS_FUSE_BLOCK;
-    if (locate(base->values + best_first, terms, best_first, n, best, out) != COSTEER_OK) {
+    struct best_two found;
+    if (locate(base->values + best_first, terms, best_first, n, best, &found) != COSTEER_OK) {
         return cs_error_set(err, COSTEER_EINTERNAL, "fuse",
                             "the best score was not found again; was an input changed meanwhile?");
     }
+    second = found.second > second ? found.second : second;
+    *out = (costeer_choice){.token = found.token, .score = best, .margin = best - second};
     return COSTEER_OK;
 }
 
 static costeer_err fuse_sparse(const costeer_base *base, const struct cs_fuse_terms *terms, int32_t n_vocab, double *scores,
                                costeer_choice *out, costeer_error *err)
 {
-    costeer_choice best = {.token = -1, .score = -INFINITY};
+    struct best_two best = {.token = -1, .score = -INFINITY, .second = -INFINITY};
     for (int32_t i = 0; i < base->n; i++) {
         const int32_t token = base->ids[i];
         if (token < 0 || token >= n_vocab) {
@@ -261,14 +289,15 @@ static costeer_err fuse_sparse(const costeer_base *base, const struct cs_fuse_te
         if (scores != NULL) {
             scores[i] = score;
         }
-        if (score > best.score || (score == best.score && token < best.token)) {
-            best = (costeer_choice){.token = token, .score = score};
+        offer(&best, token, score);
+        if (score == best.score && token < best.token) { /* entries do not come by id */
+            best.token = token;
         }
     }
     if (best.score == -INFINITY) {
         return no_finite_score(err, base->n);
     }
-    *out = best;
+    *out = (costeer_choice){.token = best.token, .score = best.score, .margin = best.score - best.second};
     return COSTEER_OK;
 }
 
@@ -291,6 +320,15 @@ static costeer_err fuse(const costeer_base *base, const costeer_delta *deltas, s
 }
 
 /* ---- public ------------------------------------------------------------------------------------------------------ */
+
+double costeer_near_tie_bound(const costeer_delta *deltas, size_t n_deltas)
+{
+    double bound = COSTEER_NEAR_TIE_BASE;
+    for (size_t j = 0; deltas != NULL && j < n_deltas; j++) {
+        bound += fabs(deltas[j].weight) * COSTEER_NEAR_TIE_DELTA;
+    }
+    return bound;
+}
 
 costeer_err costeer_fuse_choose(const costeer_base *base, const costeer_delta *deltas, size_t n_deltas, int32_t n_vocab,
                                 costeer_choice *out, costeer_error *err)

@@ -256,19 +256,24 @@ static void sort_by_id(struct candidate *c, int32_t n)
 static costeer_err find_best(const int32_t *ids, const double *scores, int32_t n, costeer_choice *best, costeer_error *err)
 {
     *best = (costeer_choice){.token = -1, .score = -INFINITY};
+    double second = -INFINITY;
     for (int32_t i = 0; i < n; i++) {
         const int32_t token = ids != NULL ? ids[i] : i;
         if (isnan(scores[i]) || scores[i] == INFINITY) {
             return cs_error_set(err, COSTEER_ENUMERIC, "sampler", "the score of token %d is %g", token, scores[i]);
         }
         if (scores[i] > best->score || (scores[i] == best->score && token < best->token)) {
+            second = best->score;
             *best = (costeer_choice){.token = token, .score = scores[i]};
+        } else if (scores[i] > second) {
+            second = scores[i];
         }
     }
     if (best->score == -INFINITY) {
         return cs_error_set(err, COSTEER_ENUMERIC, "sampler",
                             "none of %d tokens has a finite score; there is nothing to choose from", n);
     }
+    best->margin = best->score - second;
     return COSTEER_OK;
 }
 
@@ -384,19 +389,28 @@ double costeer_sampler_uniform(uint64_t seed, uint64_t position)
     return (double)(word >> 11) * 0x1p-53; /* the upper 53 bits: every value is a double */
 }
 
+static double log_odds(double part, double total)
+{
+    return log(part / (total - part)); /* −inf for none of it, +inf for all */
+}
+
 /* Invert the cumulative distribution over candidates in ascending order of id. */
-static const struct candidate *draw(struct candidate *c, int32_t n, double best, double temperature, double uniform)
+static costeer_choice draw(struct candidate *c, int32_t n, double best, double temperature, double uniform)
 {
     sort_by_id(c, n);
-    const double target = uniform * weigh(c, n, best, temperature);
-    double cumulative = 0;
-    for (int32_t i = 0; i < n; i++) {
-        cumulative += c[i].weight;
-        if (cumulative > target) {
-            return &c[i];
-        }
+    const double total = weigh(c, n, best, temperature);
+    const double target = uniform * total;
+    double before = 0;
+    int32_t i = 0;
+    while (i < n - 1 && before + c[i].weight <= target) { /* the last one ends it: uniform < 1 and the sum is the same one */
+        before += c[i++].weight;
     }
-    return &c[n - 1]; /* not reached: uniform < 1 and the sum is the same one */
+    /* Raising the scores of all ids below an edge against those above it by d nats moves the edge's log-odds by d/temperature. */
+    const double at = log_odds(target, total);
+    const double down = i > 0 ? at - log_odds(before, total) : INFINITY;
+    const double up = i < n - 1 ? log_odds(before + c[i].weight, total) - at : INFINITY;
+    const double margin = temperature * fmax(fmin(down, up), 0);
+    return (costeer_choice){.token = c[i].token, .score = c[i].score, .margin = margin};
 }
 
 costeer_err costeer_sampler_choose(costeer_sampler *sampler, const int32_t *ids, const double *scores, int32_t n,
@@ -424,7 +438,6 @@ costeer_err costeer_sampler_choose(costeer_sampler *sampler, const int32_t *ids,
     }
     const int32_t kept = filter(s, collect(s, ids, scores, n, best.score), best.score);
     const double uniform = costeer_sampler_uniform(s->params.seed, (uint64_t)position);
-    const struct candidate *const chosen = draw(s->candidates, kept, best.score, s->params.temperature, uniform);
-    *out = (costeer_choice){.token = chosen->token, .score = chosen->score};
+    *out = draw(s->candidates, kept, best.score, s->params.temperature, uniform);
     return COSTEER_OK;
 }

@@ -189,11 +189,14 @@ static costeer_err follow(costeer_session *session, size_t n, int64_t *slm_us, c
     return cs_follower_follow(&session->slm, session->tokens, n, slm_us, err);
 }
 
-/* The rest of a position whose token is known. */
-static costeer_err complete(costeer_session *session, const costeer_base *base, int32_t own_token, costeer_position *at,
-                            costeer_error *err)
+/* The rest of a position whose choice is made. */
+static costeer_err complete(costeer_session *session, const costeer_base *base, int32_t own_token, const costeer_choice *choice,
+                            costeer_position *at, costeer_error *err)
 {
     const size_t n_deltas = at->gated ? 0 : session->slm.n_deltas;
+    at->token = choice->token;
+    at->margin = choice->margin;
+    at->near_tie = at->near_tie || at->margin < costeer_near_tie_bound(session->slm.deltas, n_deltas);
     at->base_token = own_token;
     at->steered = at->token != own_token;
     at->n_entries = base->ids == NULL ? session->vocab.n_vocab : base->n;
@@ -234,8 +237,7 @@ static costeer_err decide(costeer_session *session, costeer_distribution *base, 
     if (code != COSTEER_OK) {
         return code;
     }
-    at->token = choice.token;
-    return complete(session, &base->base, base->own_token, at, err);
+    return complete(session, &base->base, base->own_token, &choice, at, err);
 }
 
 /* Choose a token without the cloud: the SLM with the contexts. What it says alone takes the place of the base. */
@@ -253,10 +255,9 @@ static costeer_err decide_locally(costeer_session *session, costeer_position *at
     if (code != COSTEER_OK) {
         return code;
     }
-    at->token = choice.token;
     at->certified = true;
     at->is_local = true;
-    return complete(session, &base, choice.token, at, err);
+    return complete(session, &base, choice.token, &choice, at, err);
 }
 
 /* ---- after the choice -------------------------------------------------------------------------------------------- */
@@ -284,6 +285,7 @@ static void count(costeer_report *report, const costeer_position *at)
     report->n_certified += at->certified;
     report->n_deepened += at->n_deepened > 0;
     report->n_uncertified += at->uncertified_kept;
+    report->n_near_ties += at->near_tie;
     report->n_gated += at->gated;
     report->n_local += at->is_local;
     report->unsent_mass_max = at->unsent_mass > report->unsent_mass_max ? at->unsent_mass : report->unsent_mass_max;

@@ -41,6 +41,7 @@ const cs_measure cs_measures[CS_MEASURES] = {
     [CS_MEASURE_GATED] = SHARE("gated", "gated", "n_gated"),
     [CS_MEASURE_SLM_STEPS] = {.key = "slm_steps", .title = "SLM steps", .top = "n_slm_steps", .decimals = 1},
     [CS_MEASURE_UNCERTIFIED] = SHARE("uncertified", "uncertified", "n_uncertified"),
+    [CS_MEASURE_NEAR_TIES] = SHARE("near_ties", "near ties", "n_near_ties"),
 };
 
 /* A missing member is a null: an older version did not have it. */

@@ -25,6 +25,7 @@ typedef enum cs_measure_id {
     CS_MEASURE_GATED,
     CS_MEASURE_SLM_STEPS,
     CS_MEASURE_UNCERTIFIED,
+    CS_MEASURE_NEAR_TIES,
     CS_MEASURES
 } cs_measure_id;
 

@@ -14,8 +14,8 @@ static const cs_measure_id quality[] = {CS_MEASURE_ROUGE1, CS_MEASURE_ROUGE2, CS
                                         CS_MEASURE_BLEU,   CS_MEASURE_METEOR, CS_MEASURE_PERPLEXITY};
 static const cs_measure_id content[] = {CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_LENGTH_RATIO,
                                         CS_MEASURE_DISTINCT1, CS_MEASURE_DISTINCT2};
-static const cs_measure_id cost[] = {CS_MEASURE_TOKENS,    CS_MEASURE_STEERED,     CS_MEASURE_GATED,
-                                     CS_MEASURE_SLM_STEPS, CS_MEASURE_UNCERTIFIED, CS_MEASURE_EXPOSURE};
+static const cs_measure_id cost[] = {CS_MEASURE_TOKENS,      CS_MEASURE_STEERED,   CS_MEASURE_GATED,   CS_MEASURE_SLM_STEPS,
+                                     CS_MEASURE_UNCERTIFIED, CS_MEASURE_NEAR_TIES, CS_MEASURE_EXPOSURE};
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 

@@ -363,6 +363,88 @@ static void test_fuse__sparse_tie_goes_to_the_lowest_id(void **state)
     assert_int_equal(choice.token, 4);
 }
 
+/* ---- margins ----------------------------------------------------------------------------------------------------- */
+
+static double plain_margin(const double *scores, int32_t n, int32_t token)
+{
+    double second = -INFINITY;
+    for (int32_t i = 0; i < n; i++) {
+        second = i != token && scores[i] > second ? scores[i] : second;
+    }
+    return scores[token] - second;
+}
+
+/* The second best may be in the block of the best, before or behind it, or in another. */
+static void test_fuse__the_margin_is_that_of_all_scores_on_every_isa(void **state)
+{
+    (void)state;
+    struct test_random r = {31};
+    static float base[WIDE], expert[WIDE], amateur[WIDE];
+    static double scores[WIDE];
+    static int32_t ids[WIDE];
+    for (int round = 0; round < 400; round++) {
+        const int32_t n = 1 + test_random_below(&r, round % 2 ? 150 : WIDE - 1);
+        fill(&r, base, n, 3, 0);
+        fill(&r, expert, n, 3, 0);
+        fill(&r, amateur, n, 3, 0);
+        base[test_random_below(&r, n)] = 40;
+        base[test_random_below(&r, n)] = round % 5 ? 40.5F : -INFINITY;
+        for (int32_t i = 0; i < n; i++) {
+            ids[i] = n - 1 - i;
+        }
+        const costeer_delta delta = {expert, amateur, 1.78};
+        for (size_t isa = 0; isa < N_ISAS; isa++) {
+            costeer_choice choice;
+            const costeer_base b = dense(base, n);
+            if (!cs_fuse_force_isa(ISAS[isa]) || costeer_fuse_scores(&b, &delta, 1, n, scores, &choice, NULL) != COSTEER_OK) {
+                continue; /* not this machine's; or the only token was excluded */
+            }
+            assert_true(choice.margin == plain_margin(scores, n, choice.token));
+            assert_int_equal(costeer_fuse_choose(&b, &delta, 1, n, &choice, NULL), COSTEER_OK);
+            assert_true(choice.margin == plain_margin(scores, n, choice.token));
+        }
+        costeer_choice sparse;
+        for (int32_t i = 0; i < n / 2; i++) {
+            const float swapped = base[i];
+            base[i] = base[n - 1 - i];
+            base[n - 1 - i] = swapped;
+        }
+        const costeer_base b = {.ids = ids, .values = base, .n = n};
+        if (costeer_fuse_choose(&b, &delta, 1, n, &sparse, NULL) == COSTEER_OK) {
+            assert_true(sparse.margin == plain_margin(scores, n, sparse.token));
+        }
+    }
+}
+
+static void test_fuse__a_tie_has_no_margin_and_a_single_token_an_infinite_one(void **state)
+{
+    (void)state;
+    static float base[WIDE];
+    const int32_t n = (int32_t)WIDE;
+    costeer_choice choice;
+    base[70] = base[4000] = 1;
+    const costeer_base b = dense(base, n);
+    assert_int_equal(costeer_fuse_choose(&b, NULL, 0, n, &choice, NULL), COSTEER_OK);
+    assert_int_equal(choice.token, 70);
+    assert_true(choice.margin == 0);
+    base[4000] = 0;
+    base[71] = 1;
+    assert_int_equal(costeer_fuse_choose(&b, NULL, 0, n, &choice, NULL), COSTEER_OK);
+    assert_true(choice.token == 70 && choice.margin == 0);
+    const costeer_base one = dense(base, 1);
+    assert_int_equal(costeer_fuse_choose(&one, NULL, 0, 1, &choice, NULL), COSTEER_OK);
+    assert_true(choice.margin == INFINITY);
+}
+
+static void test_fuse__the_bound_of_near_ties_grows_with_every_weight(void **state)
+{
+    (void)state;
+    const costeer_delta deltas[2] = {{.weight = 1.5}, {.weight = -0.5}};
+    assert_true(costeer_near_tie_bound(NULL, 0) == COSTEER_NEAR_TIE_BASE);
+    assert_true(fabs(costeer_near_tie_bound(deltas, 1) - (COSTEER_NEAR_TIE_BASE + 1.5 * COSTEER_NEAR_TIE_DELTA)) < 1e-15);
+    assert_true(fabs(costeer_near_tie_bound(deltas, 2) - (COSTEER_NEAR_TIE_BASE + 2.0 * COSTEER_NEAR_TIE_DELTA)) < 1e-15);
+}
+
 /* ---- normalisation ----------------------------------------------------------------------------------------------- */
 
 static void test_fuse__policy_does_not_depend_on_offsets(void **state)
@@ -487,6 +569,9 @@ int main(void)
         WITH_BEST_ISA(test_fuse__padding_is_never_read),
         WITH_BEST_ISA(test_fuse__sparse_equals_dense_when_all_are_sent),
         WITH_BEST_ISA(test_fuse__sparse_tie_goes_to_the_lowest_id),
+        WITH_BEST_ISA(test_fuse__the_margin_is_that_of_all_scores_on_every_isa),
+        WITH_BEST_ISA(test_fuse__a_tie_has_no_margin_and_a_single_token_an_infinite_one),
+        WITH_BEST_ISA(test_fuse__the_bound_of_near_ties_grows_with_every_weight),
         WITH_BEST_ISA(test_fuse__policy_does_not_depend_on_offsets),
         WITH_BEST_ISA(test_fuse__logsumexp_is_safe_at_the_edges),
         WITH_BEST_ISA(test_fuse__bad_arguments_are_named),

@@ -228,6 +228,52 @@ static void test_sampler__draws_equal_a_plain_inverse_cdf(void **state)
     }
 }
 
+/* Whether the same token is drawn when the scores of all ids before `edge` are raised by d nats. */
+static bool is_drawn_again(costeer_sampler *s, const double *scores, int32_t n, int32_t edge, double d, int32_t token)
+{
+    double moved[64];
+    for (int32_t i = 0; i < n; i++) {
+        moved[i] = scores[i] + (i < edge ? d : 0);
+    }
+    return choose(s, NULL, moved, n, 3).token == token;
+}
+
+static void test_sampler__the_margin_is_what_it_takes_to_draw_another(void **state)
+{
+    (void)state;
+    struct test_random r = {19};
+    for (int round = 0; round < 300; round++) {
+        const int32_t n = 2 + test_random_below(&r, 60);
+        double scores[64];
+        for (int32_t i = 0; i < n; i++) {
+            scores[i] = test_random_between(&r, -3, 1);
+        }
+        costeer_sampler *const s = create(at_temperature(test_random_between(&r, 0.3, 2), (uint64_t)round));
+        const costeer_choice choice = choose(s, NULL, scores, n, 3);
+        assert_true(choice.margin >= 0 && choice.margin < 1e3);
+        const double less = choice.margin * 0.999;
+        const double more = choice.margin * 1.001 + 1e-9;
+        /* raising what is below pushes the lower edge up over the uniform; lowering what is up to it, the upper one down */
+        assert_true(is_drawn_again(s, scores, n, choice.token, less, choice.token));
+        assert_true(is_drawn_again(s, scores, n, choice.token + 1, -less, choice.token));
+        assert_false(is_drawn_again(s, scores, n, choice.token, more, choice.token) &&
+                     is_drawn_again(s, scores, n, choice.token + 1, -more, choice.token));
+        costeer_sampler_free(s);
+    }
+}
+
+static void test_sampler__the_margin_without_temperature_is_to_the_second_best(void **state)
+{
+    (void)state;
+    costeer_sampler *const s = create(at_temperature(0, 0));
+    const double rising[4] = {1, 2, 2.5, 4};
+    const double falling[4] = {4, 3.75, 1, 0};
+    assert_true(choose(s, NULL, rising, 4, 0).margin == 1.5);
+    assert_true(choose(s, NULL, falling, 4, 0).margin == 0.25);
+    assert_true(choose(s, NULL, falling, 1, 0).margin == INFINITY);
+    costeer_sampler_free(s);
+}
+
 static void test_sampler__sparse_draws_equal_dense_draws(void **state)
 {
     (void)state;
@@ -562,6 +608,8 @@ int main(void)
         cmocka_unit_test(test_sampler__tiny_temperature_is_greedy),
         cmocka_unit_test(test_sampler__draws_follow_the_policy),
         cmocka_unit_test(test_sampler__draws_equal_a_plain_inverse_cdf),
+        cmocka_unit_test(test_sampler__the_margin_is_what_it_takes_to_draw_another),
+        cmocka_unit_test(test_sampler__the_margin_without_temperature_is_to_the_second_best),
         cmocka_unit_test(test_sampler__sparse_draws_equal_dense_draws),
         cmocka_unit_test(test_sampler__a_seed_gives_these_tokens_on_every_machine),
         cmocka_unit_test(test_sampler__top_k_keeps_the_k_best_and_low_ids_of_ties),

@@ -132,6 +132,41 @@ static void test_session__nan_is_an_error_and_not_a_token(void **state)
     assert_text(b, "Hello");
 }
 
+/* ---- near ties --------------------------------------------------------------------------------------------------- */
+
+static void test_session__counts_positions_that_another_grouping_may_decide_otherwise(void **state)
+{
+    bench *b = *state;
+    prefer(b, 2, 3, 4, FAKE_END); /* 9 nats above all others */
+    b->params.strength = 1.0;
+    b->deltas.expert[0][7] = 9.0F - 0.9F * (float)(COSTEER_NEAR_TIE_BASE + COSTEER_NEAR_TIE_DELTA);
+    b->deltas.expert[1][7] = 9.0F - 1.1F * (float)(COSTEER_NEAR_TIE_BASE + COSTEER_NEAR_TIE_DELTA);
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_true(b->positions[0].near_tie && !b->positions[1].near_tie && !b->positions[2].near_tie);
+    assert_true(fabs(b->positions[0].margin - 0.09) < 1e-5);
+    assert_true(fabs(b->positions[2].margin - 9.0) < 1e-5);
+    assert_int_equal(b->report.n_near_ties, 1);
+    assert_int_equal(b->report.n_tokens, 4);
+}
+
+/* The second best of a proved choice may be one that was not sent: only a bound of it is known. */
+static void test_session__an_unsent_token_may_be_the_near_one(void **state)
+{
+    bench *b = *state;
+    prefer(b, 2, FAKE_END);
+    b->params.base_top_k = 1;
+    b->params.strength = 1.0;
+    b->params.max_tokens = 1;
+    const float unsent = log1pf(-1.0F / (1.0F + (float)(FAKE_VOCAB - 1) * expf(-9.0F))); /* all of them together */
+    const float sent = -log1pf((float)(FAKE_VOCAB - 1) * expf(-9.0F));
+    b->deltas.expert[0][400] = sent - unsent - 0.05F;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_true(b->positions[0].certified);
+    assert_int_equal(b->positions[0].n_deepened, 0);
+    assert_true(b->positions[0].near_tie);
+    assert_true(b->positions[0].margin > 0 && b->positions[0].margin < 0.06);
+}
+
 /* ---- sparse bases ------------------------------------------------------------------------------------------------ */
 
 static void test_session__deepens_eightfold_twice_and_then_asks_for_all(void **state)
@@ -522,6 +557,8 @@ int main(void)
         session_test(test_session__the_delta_moves_the_choice),
         session_test(test_session__context_weights_multiply_the_strength),
         session_test(test_session__nan_is_an_error_and_not_a_token),
+        session_test(test_session__counts_positions_that_another_grouping_may_decide_otherwise),
+        session_test(test_session__an_unsent_token_may_be_the_near_one),
         session_test(test_session__deepens_eightfold_twice_and_then_asks_for_all),
         session_test(test_session__stops_deepening_once_certified),
         session_test(test_session__asks_for_all_at_once_where_eightfold_would_be_all),
