@@ -26,6 +26,9 @@
 #define LAYERS_MAX  512
 #define EXPERTS_MAX 1024
 
+/* What ggml asks of the CPU's tensors. */
+#define TENSOR_ALIGNMENT 32
+
 /* ---- reading single values --------------------------------------------------------------------------------------- */
 
 /* Find "<architecture>.<name>". */
@@ -427,6 +430,7 @@ static costeer_err check_metadata(const struct gguf_context *gguf, const char *p
         return bad(err, path, "does not say its architecture, so it is not a model; give a text generation model");
     }
     out->n_tensors = gguf_get_n_tensors(gguf);
+    out->can_map = gguf_get_alignment(gguf) % TENSOR_ALIGNMENT == 0 && gguf_get_data_offset(gguf) % TENSOR_ALIGNMENT == 0;
     costeer_err code = check_extents(gguf, path, out->file_bytes, err);
     if (code == COSTEER_OK) {
         code = check_kind(gguf, architecture, path, err);

@@ -16,6 +16,7 @@ typedef struct cs_gguf_summary {
     uint32_t n_layer;
     uint32_t n_ff;     /**< widest feed-forward layer; 0 when the file does not say */
     uint32_t n_tokens; /**< of the vocabulary, padding included */
+    bool can_map;      /**< its tensors are where llama.cpp can use them without a copy */
     char architecture[65];
     char tokenizer_sha256[65]; /**< of the architecture and all that makes the tokenizer, trailing padding left out */
 } cs_gguf_summary;

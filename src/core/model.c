@@ -7,6 +7,7 @@
  */
 #include "core/gguf_adapter.h"
 #include "core/gguf_file.h"
+#include "core/mapping.h"
 #include "core/model_internal.h"
 #include "core/tokenizer.h"
 #include "util/error.h"
@@ -216,17 +217,20 @@ static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-/* The caller's progress callback, and whether it was what stopped the loading. */
+/* The caller's progress callback, and whether it was what stopped the loading. Loading has two passes where the file is mapped.
+ */
 typedef struct progress_relay {
     costeer_model_progress_fn call;
     void *user;
+    float before; /* share of the passes before this one */
+    float of;     /* and of this one */
     bool stopped;
 } progress_relay;
 
 static bool relay_progress(float share, void *user)
 {
     progress_relay *relay = user;
-    relay->stopped = relay->stopped || (relay->call != NULL && !relay->call(share, relay->user));
+    relay->stopped = relay->stopped || (relay->call != NULL && !relay->call(relay->before + share * relay->of, relay->user));
     return !relay->stopped;
 }
 
@@ -245,7 +249,7 @@ static costeer_err check_loaded(const costeer_model *model, costeer_error *err)
     return why == NULL ? COSTEER_OK : cs_error_set(err, COSTEER_EMODEL, "model", "%s: %s", model->path, why);
 }
 
-static struct llama_model_params engine_params(const costeer_model_params *params, progress_relay *relay)
+static struct llama_model_params engine_params(const costeer_model_params *params, bool maps, progress_relay *relay)
 {
     struct llama_model_params out = llama_model_default_params();
     static ggml_backend_dev_t no_device[] = {NULL};
@@ -254,11 +258,8 @@ static struct llama_model_params engine_params(const costeer_model_params *param
     }
     out.n_gpu_layers = params->n_gpu_layers;
     out.vocab_only = params->vocab_only;
-    /*
-     * Reading instead of mapping: llama.cpp repacks quantised weights for the CPU's kernels (use_extra_bufts, worth it: up to 2x
-     * in prefill), and a mapping would stay resident beside the repacked copy: twice the file.
-     */
-    out.load_mode = LLAMA_LOAD_MODE_NONE;
+    /* Mapped weights belong to all processes that use the file; llama.cpp copies those that it repacks for the CPU's kernels. */
+    out.load_mode = maps ? LLAMA_LOAD_MODE_MMAP : LLAMA_LOAD_MODE_NONE;
     out.progress_callback = relay_progress;
     out.progress_callback_user_data = relay;
     return out;
@@ -309,9 +310,13 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
     if (code != COSTEER_OK) {
         return code;
     }
-    progress_relay relay = {.call = params->progress, .user = params->progress_user};
+    const bool maps = summary.can_map && !params->vocab_only;
+    progress_relay relay = {.call = params->progress, .user = params->progress_user, .of = maps ? 0.5F : 1.0F};
     cs_engine_error_clear();
-    load_with_engine(model, engine_params(params, &relay), &summary);
+    if (!maps || cs_mapping_warm(model->path, relay_progress, &relay)) {
+        relay.before = maps ? relay.of : 0.0F;
+        load_with_engine(model, engine_params(params, maps, &relay), &summary);
+    }
     if (model->llama == NULL && relay.stopped) {
         return cs_error_set(err, COSTEER_ECANCELED, "model", "%s: loading was cancelled", model->path);
     }
@@ -323,6 +328,9 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
     }
     if (model->tokenizer == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", model->path);
+    }
+    if (maps) {
+        cs_mapping_release(model->path); /* what was repacked is in memory twice */
     }
     model->vocab = llama_model_get_vocab(cs_tokenizer_owner(model->tokenizer));
     model->n_texts = llama_vocab_n_tokens(model->vocab);

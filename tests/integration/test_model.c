@@ -180,6 +180,48 @@ static void test_model_load__can_be_cancelled_by_its_progress_callback(void **st
     assert_true(calls >= 1);
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* A line of /proc/self/status in bytes; 0 where there is none. */
+static uint64_t status_bytes(const char *name)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    uint64_t kib = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, name, strlen(name)) == 0) {
+            kib = strtoull(line + strlen(name), NULL, 10);
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return kib * 1024;
+}
+
+/* The built-in LLM is F16, which llama.cpp repacks on no CPU. The second load needs no tokenizer of its own. */
+static void test_model_load__weights_that_are_used_as_they_are_take_no_memory_of_the_process(void **state)
+{
+    (void)state;
+    costeer_model *first = load_model(LLM_PATH);
+    const uint64_t own = status_bytes("RssAnon:");
+    const uint64_t of_files = status_bytes("RssFile:");
+    if (own == 0) {
+        costeer_model_free(first);
+        skip(); /* not Linux */
+    }
+    costeer_model *second = load_model(LLM_PATH);
+    const uint64_t grown = status_bytes("RssAnon:") - own;
+    if ((int64_t)grown > (int64_t)(costeer_model_get_info(second)->size_bytes / 4)) {
+        fail_msg("%llu bytes of own memory for %llu bytes of weights", (unsigned long long)grown,
+                 (unsigned long long)costeer_model_get_info(second)->size_bytes);
+    }
+    /* Nothing was computed yet, so what was mapped is back with the page cache. */
+    assert_true((int64_t)(status_bytes("RssFile:") - of_files) < (int64_t)(costeer_model_get_info(second)->size_bytes / 4));
+    costeer_model_free(second);
+    costeer_model_free(first);
+}
+
 /* ---- what a model is --------------------------------------------------------------------------------------------- */
 
 static void test_model_info__tells_what_the_built_in_models_are(void **state)
@@ -379,6 +421,7 @@ int main(void)
         cmocka_unit_test(test_model_load__refuses_models_that_do_not_generate),
         cmocka_unit_test(test_model_load__a_vocabulary_alone_cannot_generate),
         cmocka_unit_test(test_model_load__can_be_cancelled_by_its_progress_callback),
+        cmocka_unit_test(test_model_load__weights_that_are_used_as_they_are_take_no_memory_of_the_process),
         cmocka_unit_test(test_model_info__tells_what_the_built_in_models_are),
         cmocka_unit_test(test_model_info__the_vocabulary_alone_gives_the_same_answers),
         cmocka_unit_test(test_model_load__a_tokenizer_outlives_the_model_that_lent_it),
