@@ -238,7 +238,9 @@ costeer_err cs_llama_state_compute(cs_llama_state *state, costeer_error *err)
         return cs_error_set(err, COSTEER_ECANCELED, state->component, "cancelled");
     }
     cs_engine_error_clear();
+    cs_engine_set_stop(should_abort, state);
     const int32_t result = llama_decode(state->context, state->batch);
+    cs_engine_set_stop(NULL, NULL);
     if (result == 0) {
         return COSTEER_OK;
     }

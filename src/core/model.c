@@ -59,6 +59,16 @@ void cs_engine_error_clear(void)
     engine_error[0] = '\0';
 }
 
+/* What asks for this thread's computation to end: llama.cpp reports that as an error and two more lines. */
+static _Thread_local bool (*stop_asked)(void *user);
+static _Thread_local void *stop_asked_user;
+
+void cs_engine_set_stop(bool (*stop)(void *user), void *user)
+{
+    stop_asked = stop;
+    stop_asked_user = user;
+}
+
 const char *cs_engine_error(void)
 {
     return engine_error[0] == '\0' ? "no further details" : engine_error;
@@ -89,7 +99,7 @@ static void receive_log(enum ggml_log_level level, const char *message, void *us
     switch (level) {
     case GGML_LOG_LEVEL_ERROR: /* the caller hears of it through the error object */
     case GGML_LOG_LEVEL_WARN:
-        ours = COSTEER_LOG_WARN;
+        ours = stop_asked != NULL && stop_asked(stop_asked_user) ? COSTEER_LOG_DEBUG : COSTEER_LOG_WARN;
         break;
     case GGML_LOG_LEVEL_NONE:
     case GGML_LOG_LEVEL_DEBUG:

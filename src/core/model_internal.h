@@ -76,4 +76,8 @@ bool cs_tokens_reserve(costeer_tokens *tokens, size_t n);
 void cs_engine_error_clear(void);
 const char *cs_engine_error(void);
 
+/** Log what llama.cpp reports on this thread for debugging only, for as long as `stop` is true: it was told to stop. NULL: never.
+ */
+void cs_engine_set_stop(bool (*stop)(void *user), void *user);
+
 #endif

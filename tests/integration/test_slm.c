@@ -3,6 +3,7 @@
 #include "core/decoder.h"
 #include "support/slm_support.h"
 
+#include <costeer/log.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -193,6 +194,38 @@ static void test_decoder__stopped_anywhere_it_goes_on_correctly(void **state)
     free(text);
 }
 
+static void count_message(costeer_log_level level, const char *component, const char *message, void *user)
+{
+    (void)component;
+    (void)message;
+    int *counts = user;
+    counts[level]++;
+}
+
+static void test_decoder__a_stop_on_purpose_is_no_warning(void **state)
+{
+    (void)state;
+    char *text = long_text(model, 200);
+    costeer_tokens prompt = build_prompt(model, text, "Write a short bio.");
+    int left = 1 << 30;
+    const cs_decoder_params params = {
+        .component = "test", .n_sequences = 1, .n_ctx = 512, .n_threads = 1, .stop = stop_later, .stop_user = &left};
+    cs_decoder *decoder;
+    assert_int_equal(cs_decoder_create(model, &params, &decoder, NULL), COSTEER_OK);
+    assert_int_equal(cs_decoder_set_prompt(decoder, 0, prompt.ids, prompt.n, 64, "the prompt", NULL), COSTEER_OK);
+    int counts[COSTEER_LOG_DEBUG + 1] = {0};
+    costeer_log_set_callback(count_message, COSTEER_LOG_DEBUG, counts);
+    left = 20; /* llama.cpp asks after each of its operations */
+    assert_int_equal(cs_decoder_prefill(decoder, NULL, NULL), COSTEER_ECANCELED);
+    costeer_log_set_callback(NULL, COSTEER_LOG_ERROR, NULL);
+    assert_int_equal(counts[COSTEER_LOG_ERROR], 0);
+    assert_int_equal(counts[COSTEER_LOG_WARN], 0);
+    assert_true(counts[COSTEER_LOG_DEBUG] > 0);
+    cs_decoder_free(decoder);
+    costeer_tokens_dispose(&prompt);
+    free(text);
+}
+
 static void test_slm__too_long_names_both_sizes(void **state)
 {
     (void)state;
@@ -253,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_slm__a_second_query_computes_only_the_query),
         cmocka_unit_test(test_slm__a_cancelled_begin_leaves_it_usable),
         cmocka_unit_test(test_decoder__stopped_anywhere_it_goes_on_correctly),
+        cmocka_unit_test(test_decoder__a_stop_on_purpose_is_no_warning),
         cmocka_unit_test(test_slm__too_long_names_both_sizes),
         cmocka_unit_test(test_slm__refuses_parameters_out_of_range),
     };
