@@ -13,12 +13,17 @@
 /* The number of logits' units that the forced token is raised by. Above any logit, and far from float's end. */
 #define FORCING_BIAS 1e6
 
+/* Ids that pad a model's output beyond its vocabulary come among the best; at most so many (api_positions.c). The server gives
+ * what there is. */
+#define PADDING_MAX 4096
+
 static json_t *write(const cs_api_setting *setting, const cs_api_ask *ask)
 {
-    json_t *body = json_pack("{s:o, s:i, s:i, s:b, s:i, s:b, s:i, s:[s], s:i, s:b}", "prompt",
-                             cs_api_json_ids(ask->tokens, ask->n_tokens), "n_predict", (int)ask->n_predict, "n_probs",
-                             (int)ask->top_k, "stream", (int)ask->is_stream, "id_slot", (int)ask->slot, "cache_prompt", 1,
-                             "temperature", ask->is_probe ? 1 : 0, "samplers", "top_k", "top_k", 1, "return_tokens", 1);
+    json_t *body =
+        json_pack("{s:o, s:i, s:i, s:b, s:i, s:b, s:i, s:[s], s:i, s:b}", "prompt", cs_api_json_ids(ask->tokens, ask->n_tokens),
+                  "n_predict", (int)ask->n_predict, "n_probs", (int)ask->top_k + (ask->wants_all ? PADDING_MAX : 0), "stream",
+                  (int)ask->is_stream, "id_slot", (int)ask->slot, "cache_prompt", 1, "temperature", ask->is_probe ? 1 : 0,
+                  "samplers", "top_k", "top_k", 1, "return_tokens", 1);
     const bool is_forced = !ask->is_stream && ask->n_predict == 1 && setting->ascii_token >= 0;
     if (body != NULL && is_forced &&
         json_object_set_new(body, "logit_bias", json_pack("[[i, f]]", (int)setting->ascii_token, FORCING_BIAS)) != 0) {

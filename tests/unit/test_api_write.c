@@ -87,6 +87,40 @@ static void test_write__llama_server_is_probed_at_temperature_1(void **state)
                    "\"temperature\": 1, \"logit_bias\": [[300, 1000000.0]], " LLAMA_COMMON "}");
 }
 
+static void test_write__all_entries_are_as_many_as_the_output_is_wide(void **state)
+{
+    (void)state;
+    cs_api_ask ask = plain();
+    ask.wants_all = true;
+    assert_written(&cs_api_llama_server, &setting, ask,
+                   "{\"prompt\": [2, 468, 363], \"n_predict\": 1, \"n_probs\": 4160, \"stream\": false, \"id_slot\": -1, "
+                   "\"temperature\": 0, \"logit_bias\": [[300, 1000000.0]], " LLAMA_COMMON "}");
+    json_t *body = cs_api_vllm.write(&setting, &ask);
+    assert_int_equal(json_integer_value(json_object_get(body, "logprobs")), -1);
+    json_decref(body);
+}
+
+static void assert_limit(const char *text, int32_t expected)
+{
+    json_t *answer = json_loads(text, 0, NULL);
+    assert_int_equal(cs_api_json_limit(answer), expected);
+    json_decref(answer);
+}
+
+static void test_limit__is_the_one_that_a_refusal_names(void **state)
+{
+    (void)state;
+    assert_limit("{\"error\": {\"message\": \"Requested sample logprobs of 151936, which is greater than max allowed: 1024 "
+                 "(parameter=logprobs, value=151936)\", \"code\": 400}}",
+                 1024);
+    assert_limit("{\"error\": {\"message\": \"logprobs: Input should be less than or equal to 5\"}}", 5);
+    assert_limit("{\"error\": {\"message\": \"too many\"}}", 0);
+    assert_limit("{\"error\": {\"message\": \"max allowed: -3\"}}", 0);
+    assert_limit("{\"error\": {\"message\": \"max allowed: 99999999999999999999999\"}}", 0);
+    assert_limit("{\"error\": {\"message\": \"max allowed: none\"}}", 0);
+    assert_limit("[]", 0);
+}
+
 /* ---- vLLM and others with /v1/completions ------------------------------------------------------------------------ */
 
 #define VLLM_COMMON                                                                                        \
@@ -176,6 +210,8 @@ int main(void)
         cmocka_unit_test(test_write__llama_server_is_forced_to_an_ascii_token_where_one_position_is_wanted),
         cmocka_unit_test(test_write__llama_server_streams_its_own_choices_from_a_slot),
         cmocka_unit_test(test_write__llama_server_is_probed_at_temperature_1),
+        cmocka_unit_test(test_write__all_entries_are_as_many_as_the_output_is_wide),
+        cmocka_unit_test(test_limit__is_the_one_that_a_refusal_names),
         cmocka_unit_test(test_write__vllm_names_tokens_by_id_and_forgets_its_models_defaults),
         cmocka_unit_test(test_write__vllm_scores_drafts_as_a_batch_of_prefixes),
         cmocka_unit_test(test_write__others_get_only_what_the_api_has),
