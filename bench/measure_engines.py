@@ -126,10 +126,12 @@ def waits_behind_corrections(trace):
 
 
 class Device:
-    """`costeer generate` on the rows of the prompts file."""
+    """`costeer generate` on the rows of the prompts file, with the built-in pair or another one."""
 
-    def __init__(self, program):
+    def __init__(self, program, llm=None, slm=None):
         self.program = program
+        self.slm = ("--slm", slm) if slm else ()
+        self.llm = ("--llm", llm) if llm else ()
 
     def run(self, row, n_tokens, *arguments):
         """Returns the JSON of an answer, the lines of its trace and, with a cloud, of its audit."""
@@ -139,7 +141,7 @@ class Device:
                 f.write(row["context"])
             is_cloud = "--cloud" in arguments
             command = [self.program, "generate", "--json", "--quiet", "--max-tokens", str(n_tokens), "--context", context, "--trace",
-                       trace, *(("--audit", audit) if is_cloud else ()), *map(str, arguments), "--", row["query"]]
+                       trace, *self.slm, *(("--audit", audit) if is_cloud else self.llm), *map(str, arguments), "--", row["query"]]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S)
             if done.returncode != 0:
                 lines = done.stderr.strip().splitlines() or ["no message"]
