@@ -13,7 +13,7 @@ teardown() { stop_node; }
 # Wait until a file has that many lines; the process that writes it must live.
 wait_for_lines() {
     local pid=$1 file=$2 wanted=$3
-    for _ in $(seq 3000); do
+    for _ in $(seq 15000); do
         if [ -f "$file" ] && [ "$(wc -l <"$file")" -ge "$wanted" ]; then
             return
         fi

@@ -23,7 +23,7 @@ start_node() {
     "$COSTEER" node --listen 127.0.0.1:0 --json "$@" >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
-    for _ in $(seq 600); do
+    for _ in $(seq 6000); do
         [ -s "$out" ] && break
         kill -0 "$pid" 2>/dev/null || { cat "$err" >&2; return 1; }
         sleep 0.05
@@ -50,7 +50,7 @@ device() { python3 -W ignore "$helpers/device.py" "$port" "$@"; }
     "$COSTEER" node --listen localhost:0 >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
-    for _ in $(seq 600); do [ -s "$out" ] && break; sleep 0.05; done
+    for _ in $(seq 6000); do [ -s "$out" ] && break; sleep 0.05; done
     grep -qE '^costeer node: CoSteer built-in LLM, ws://localhost:[1-9][0-9]+$' "$out"
     stop_node
 }
@@ -60,7 +60,7 @@ device() { python3 -W ignore "$helpers/device.py" "$port" "$@"; }
     "$COSTEER" node --listen '[::1]:0' --json >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
-    for _ in $(seq 600); do [ -s "$out" ] && break; sleep 0.05; done
+    for _ in $(seq 6000); do [ -s "$out" ] && break; sleep 0.05; done
     port=$(python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); assert d["url"].startswith("ws://[::1]:"); print(d["port"])' "$out")
     HOST=::1 device answer
     stop_node
@@ -158,7 +158,7 @@ END
     "$COSTEER" node --listen 0.0.0.0:0 --insecure --json >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
-    for _ in $(seq 600); do [ -s "$out" ] && break; sleep 0.05; done
+    for _ in $(seq 6000); do [ -s "$out" ] && break; sleep 0.05; done
     port=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["port"])' "$out")
     device answer
     stop_node
@@ -241,13 +241,13 @@ END
 }
 
 @test "who says nothing for too long is told, and closed" {
-    start_node --idle-timeout-ms 400
+    start_node --idle-timeout-ms 2000
     device silent
     stop_node
 }
 
 @test "who asks for much and reads nothing is dropped" {
-    start_node --idle-timeout-ms 500 --window 256
+    start_node --idle-timeout-ms 2000 --window 256
     device deaf
     stop_node
     [ ! -s "$err" ]

@@ -89,7 +89,7 @@ drive() { "$helpers/drive.py" "$@"; }
     ) &
     pid=$!
     exec 8>"$BATS_TEST_TMPDIR/query" # the program starts, and waits for its query
-    for _ in $(seq 100); do
+    for _ in $(seq 6000); do
         [[ $(readlink "/proc/$pid/exe") == */costeer ]] && soft=$(awk '/^Max core file size/ {print $5}' "/proc/$pid/limits") &&
             [[ $soft =~ ^[01]$ ]] && break
         sleep 0.05

@@ -1,6 +1,6 @@
 """What tests against the conformance servers share: a server as a process, requests to it, its event streams.
 
-Environment: ENGINE_LOGITS (logits_pipe.c), COSTEER (the program), COSTEER_MODELS_DIR, COSTEER_SLOW (factor on patience).
+Environment: ENGINE_LOGITS (logits_pipe.c), COSTEER (the program), COSTEER_MODELS_DIR.
 """
 import contextlib
 import http.client
@@ -17,7 +17,7 @@ REPO = HERE.parent.parent
 COSTEER = os.environ.get("COSTEER", str(REPO / "build" / "costeer"))
 ENGINE_LOGITS = os.environ.get("ENGINE_LOGITS", str(REPO / "build" / "tests" / "engine_logits"))
 MODELS = pathlib.Path(os.environ.get("COSTEER_MODELS_DIR", str(REPO / "models")))
-PATIENCE_S = 30 * float(os.environ.get("COSTEER_SLOW", "1"))
+PATIENCE_S = 600  # ends a hang
 QUERY = "Write a short bio of me."
 
 os.environ["COSTEER_MODELS_DIR"] = str(MODELS)

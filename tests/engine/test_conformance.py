@@ -272,10 +272,10 @@ class FindingOutTest(engine_device.TestCase):
                 self.assert_refused(ask(engine, 0, "--cloud-ca", other, api="vllm"), "certificate is not accepted.*--cloud-ca")
                 self.assert_refused(ask(engine, 0, api="vllm"), "certificate is not accepted")
                 plain = engine.url.replace("https", "http")
-                self.assert_refused(generate(f"vllm+{plain}", timeout_ms=1000), "does it want https://")
+                self.assert_refused(generate(f"vllm+{plain}"), "does it want https://")
             with Engine(*ENGINES["vllm"]) as engine:
                 url = engine.url.replace("http", "https")
-                self.assert_refused(generate(f"vllm+{url}", "--cloud-ca", ca, timeout_ms=1000), "TLS handshake failed")
+                self.assert_refused(generate(f"vllm+{url}", "--cloud-ca", ca), "TLS handshake failed")
 
 
 class RefusedTest(engine_device.TestCase):
@@ -283,7 +283,7 @@ class RefusedTest(engine_device.TestCase):
 
     def refuse(self, pattern, *engine, api=None, options=(), code=EXIT_CLOUD, **how):
         with Engine(*engine, **how) as server:
-            answer = ask(server, 0, *options, api=api or engine[0], timeout_ms=3000)
+            answer = ask(server, 0, *options, api=api or engine[0])
             self.assert_refused(answer, pattern, code)
             self.assertEqual(answer.out, "")
             return server.stats()["paths"]
@@ -294,7 +294,7 @@ class RefusedTest(engine_device.TestCase):
             with self.subTest(engine):
                 granted = "no request of token ids is granted: .*(out of vocab|Invalid token|input_ids)"
                 with Engine(*engine, model="costeer-slm-other.gguf") as server:
-                    answer = ask(server, 0, api=engine[0], timeout_ms=3000)
+                    answer = ask(server, 0, api=engine[0])
                     self.assertIn(answer.code, (EXIT_PAIR, EXIT_CLOUD), answer)
                     self.assertRegex(answer.err, f"another vocabulary than the SLM|{granted}")
                     self.assertEqual(answer.out, "")
@@ -339,7 +339,7 @@ class RefusedTest(engine_device.TestCase):
             for path in ("/v1/models", "/props", "/get_model_info"):
                 engine.arm({"fault": "status", "status": 404, "path": path, "times": 0, "body": "<html>not here</html>"})
             self.assert_refused(ask(engine, 0), "no engine that is known.*--cloud openai")
-        self.assert_refused(generate("vllm+http://127.0.0.1:9", timeout_ms=2000), "cannot be reached")
+        self.assert_refused(generate("vllm+http://127.0.0.1:9"), "cannot be reached")
 
     def test_redirects_are_not_followed(self):
         with Engine(*ENGINES["vllm"]) as server, Engine(*ENGINES["vllm"]) as elsewhere:

@@ -10,13 +10,13 @@ import tempfile
 import unittest
 
 import engine_device
-from engine_device import EXIT_CLOUD, EXIT_UNCERTIFIED, SLOW, Device, generate
-from engine_support import MODELS, PATIENCE_S, REPO, Engine
+from engine_device import EXIT_CLOUD, EXIT_UNCERTIFIED, Device, generate
+from engine_support import MODELS, REPO, Engine
 
 sys.path.insert(0, str(REPO / "tests" / "cli" / "helpers"))
 import gguf  # noqa: E402  pylint: disable=wrong-import-position
 
-TIMEOUT_MS = 3000
+TIMEOUT_MS = engine_device.net.TIMEOUT_MS
 N_TOKENS = 30
 APIS = {
     "vllm": ("vllm", "--max-logprobs", -1),
@@ -139,6 +139,10 @@ class FaultTest(engine_device.TestCase):
                 self.assertLess(reference.gaps[position], engine_device.net.CLOSE_NATS, f"position {position}: {answer}")
                 return
 
+    def assert_given_up(self, pattern, *what, **how):
+        """When its time-out is over."""
+        engine_device.net.with_patience(lambda ms: self.assert_refused(self.ask(*what, timeout_ms=ms, **how), pattern), 400)
+
     def modes(self, api):
         return MODES if api != "openai" else MODES[:2]
 
@@ -158,7 +162,7 @@ class FaultTest(engine_device.TestCase):
             fault, pattern = entry
             at = {} if mode == "lockstep" else {"at": place_of(api, place)["at"]}
             answer = self.ask(api, {**fault, **at, "skip": place_of(api, place)["skip"], "times": 0}, mode=mode)
-            self.assert_refused(answer, pattern, seconds=TIMEOUT_MS / 1000 * SLOW)
+            self.assert_refused(answer, pattern, at_once=True)
 
         self.each(FATAL, check)
 
@@ -176,7 +180,7 @@ class FaultTest(engine_device.TestCase):
                 for mode in self.modes(api):
                     with self.subTest(api=api, mode=mode, key=key):
                         fault = {"fault": "drop", "key": key, "skip": N_CHECKS[api] + 2, "at": 1, "times": 0}
-                        self.assert_refused(self.ask(api, fault, mode=mode), MISSING, seconds=TIMEOUT_MS / 1000 * SLOW)
+                        self.assert_refused(self.ask(api, fault, mode=mode), MISSING, at_once=True)
 
     def test_wrong_types_are_never_believed(self):
         for api, keys in FIELDS.items():
@@ -197,7 +201,7 @@ class FaultTest(engine_device.TestCase):
         for api, mode, fault in cases:
             with self.subTest(api=api, mode=mode, fault=fault["fault"]):
                 answer = self.ask(api, {**fault, "skip": N_CHECKS[api] + 2, "at": 0, "times": 0}, mode=mode)
-                self.assert_refused(answer, "gave the answer up: the request is too long", seconds=TIMEOUT_MS / 1000 * SLOW)
+                self.assert_refused(answer, "gave the answer up: the request is too long", at_once=True)
 
     def test_an_answer_that_is_given_up_for_lack_of_something_is_asked_for_again(self):
         reason = {"type": "abort", "message": "no memory", "status_code": 503, "err_type": None}
@@ -205,8 +209,8 @@ class FaultTest(engine_device.TestCase):
         for mode in MODES:
             with self.subTest(mode):
                 self.assert_same(reference, self.ask("sglang", {**abort, "times": 2}, mode=mode))
-                answer = self.ask("sglang", {**abort, "times": 0}, mode=mode, timeout_ms=400)
-                self.assert_refused(answer, "no answer to be had within [0-9]+ ms .*gave the answer up: no memory")
+                self.assert_given_up("no answer to be had within [0-9]+ ms .*gave the answer up: no memory", "sglang",
+                                     {**abort, "times": 0}, mode=mode)  # fmt: skip
 
     def test_messages_of_any_shape_are_shown_in_one_line(self):
         shapes = ({"error": {"message": "out of\nmemory \x1b[31m"}}, {"error": "out of\nmemory"}, {"message": "out of\nmemory"},
@@ -251,7 +255,7 @@ class FaultTest(engine_device.TestCase):
         def check(api, place, mode, fault):
             if place == "check" and fault["fault"] == "fewer":
                 return  # there it is the engine's limit
-            answer = self.ask(api, {**fault, **place_of(api, place)}, mode=mode, timeout_ms=20000)
+            answer = self.ask(api, {**fault, **place_of(api, place)}, mode=mode)
             self.assert_same(reference, answer)
 
         self.each(PASSING, check)
@@ -262,7 +266,7 @@ class FaultTest(engine_device.TestCase):
                 for place in ("check",) if retry_after == "1" else ("middle",):
                     with self.subTest(api=api, retry_after=retry_after, place=place):
                         fault = {"fault": "status", "status": 429, "retry_after": retry_after, **place_of(api, place)}
-                        answer = self.ask(api, fault, timeout_ms=20000)
+                        answer = self.ask(api, fault)
                         self.assert_same(reference, answer)
                         paths = self.engines[api].stats()["bodies"]
                         times = [seen["time"] for seen in paths if seen["path"] in ("/v1/completions", "/generate")]
@@ -273,8 +277,7 @@ class FaultTest(engine_device.TestCase):
         fault = {"fault": "status", "status": 429, "retry_after": "3600", "times": 0}
         for place in PLACES:
             with self.subTest(place):
-                answer = self.ask("vllm", {**fault, **place_of("vllm", place)}, timeout_ms=1000)
-                self.assert_refused(answer, "takes no more requests now .HTTP 429", seconds=3 * SLOW)
+                self.assert_given_up("takes no more requests now .HTTP 429", "vllm", {**fault, **place_of("vllm", place)})
 
     # ---- what does not pass ----------------------------------------------------------------------------------------
 
@@ -284,7 +287,7 @@ class FaultTest(engine_device.TestCase):
                 for place in PLACES:
                     with self.subTest(api=api, status=status, place=place):
                         answer = self.ask(api, {"fault": "status", "status": status, "times": 0, **place_of(api, place)})
-                        self.assert_refused(answer, pattern, seconds=TIMEOUT_MS / 1000 * SLOW)
+                        self.assert_refused(answer, pattern, at_once=True)
 
     def test_an_engine_that_never_recovers_is_given_up_in_time(self):
         faults = (({"fault": "status", "status": 503}, "HTTP 503"), ({"fault": "status", "status": 500}, "HTTP 500"),
@@ -301,8 +304,7 @@ class FaultTest(engine_device.TestCase):
                 if skip == 0 and fault["fault"] in ("error_event", "early_end"):
                     continue  # these are of streams
                 with self.subTest(api=api, fault=fault, skip=skip):
-                    answer = self.ask(api, {**fault, "skip": skip, "times": 0}, timeout_ms=400)
-                    self.assert_refused(answer, pattern, seconds=3 * SLOW)
+                    self.assert_given_up(pattern, api, {**fault, "skip": skip, "times": 0})
 
     def test_an_event_without_end_takes_bounded_memory(self):
         plain = self.peak("vllm")
@@ -323,14 +325,17 @@ class FaultTest(engine_device.TestCase):
         answer = device.wait()
         self.assert_nothing_wrong(answer)
         if pattern:
-            self.assert_refused(answer, pattern, seconds=PATIENCE_S)
+            self.assert_refused(answer, pattern)
         return peak
 
     def test_the_slm_goes_on_alone_where_that_is_asked_for(self):
+        engine_device.net.with_patience(self.goes_on_alone, 500)
+
+    def goes_on_alone(self, timeout_ms):
         fault = {"fault": "status", "status": 503, "skip": N_CHECKS["vllm"] + 4, "times": 0}
         engine = self.engine("vllm")
         engine.arm(fault)
-        answer = generate(f"vllm+{engine.url}", "--on-cloud-failure", "local", timeout_ms=500)
+        answer = generate(f"vllm+{engine.url}", "--on-cloud-failure", "local", timeout_ms=timeout_ms)
         self.assertEqual(answer.code, 0, answer)
         self.assertGreater(answer.json["n_local"], 0)
         n = answer.json["local_from"]

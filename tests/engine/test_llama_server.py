@@ -244,13 +244,11 @@ class AnswerTest(TestCase):
                 self.assertIsNone(device.process.poll())
                 if mode == "streamed":
                     support.wait_until(lambda: self.server.n_busy() == 1, "the server computes")  # not so while it is corrected
-                start = time.monotonic()
                 device.process.send_signal(signal.SIGINT)
                 answer = device.wait()
-                self.assertLess(time.monotonic() - start, 2 * support.SLOW)
                 self.assertEqual(answer.code, EXIT_SIGINT, answer)
                 self.assertEqual(answer.json["finish"], "cancelled")
-                support.wait_until(lambda: self.server.n_busy() == 0, "the server has stopped", 5 * support.SLOW)
+                support.wait_until(lambda: self.server.n_busy() == 0, "the server has stopped")
 
 
 class RefusalTest(TestCase):
@@ -270,7 +268,7 @@ class RefusalTest(TestCase):
 
     def test_refusal__nobody_listens(self):
         answer = support.generate(f"llama-server+http://127.0.0.1:{support.free_port()}")
-        self.assert_cloud_error(answer, "cannot be reached", seconds=10 * support.SLOW)
+        self.assert_cloud_error(answer, "cannot be reached")
 
 
 # ---- keys and certificates ---------------------------------------------------------------------------------------------
@@ -327,11 +325,11 @@ class TlsTest(TestCase):
 
     def test_tls__another_ca(self):
         answer = support.generate(self.server.url(), "--cloud-ca", self.other_ca)
-        self.assert_cloud_error(answer, "certificate is not accepted .*--cloud-ca", seconds=10 * support.SLOW)
+        self.assert_cloud_error(answer, "certificate is not accepted .*--cloud-ca")
 
     def test_tls__the_systems_cas(self):
         answer = support.generate(self.server.url())
-        self.assert_cloud_error(answer, "certificate is not accepted .*--cloud-ca", seconds=10 * support.SLOW)
+        self.assert_cloud_error(answer, "certificate is not accepted .*--cloud-ca")
 
     def test_tls__no_ca_in_the_file(self):
         answer = support.generate(self.server.url(), "--cloud-ca", self.notes())
@@ -340,12 +338,13 @@ class TlsTest(TestCase):
 
     def test_tls__http_to_a_tls_port(self):
         answer = support.generate(self.server.url(scheme="http"))
-        self.assert_cloud_error(answer, seconds=10 * support.SLOW)
+        self.assert_cloud_error(answer)
 
     def test_tls__https_to_a_plain_port(self):
         with Server() as server:
-            answer = support.generate(server.url(scheme="https"), "--cloud-ca", self.ca, timeout_ms=2000)
-        self.assert_cloud_error(answer, "TLS|said nothing for", seconds=10 * support.SLOW)  # it waits for the end of a line
+            refuse = lambda ms: self.assert_cloud_error(  # it waits for the end of a line
+                support.generate(server.url(scheme="https"), "--cloud-ca", self.ca, timeout_ms=ms), "TLS|said nothing for")  # fmt: skip
+            support.with_patience(refuse, 2000)
 
 
 # ---- losses ------------------------------------------------------------------------------------------------------------
@@ -365,7 +364,7 @@ class LossTest(TestCase):
         """Run a device on a slow path and do something in the middle of its answer."""
         with support.Proxy(self.server.port, *SLOW_PATH) as proxy:
             device = support.Device(self.server.url(proxy.port), *options, **how)
-            support.wait_until(lambda: proxy.tell("count")[2] > 60000, "an answer is under way")
+            support.wait_until(lambda: proxy.tell("count")[2] > 60000 or device.process.poll() is not None, "an answer is under way")
             self.assertIsNone(device.process.poll(), "the answer is too short for this test")
             try:
                 what(proxy)
@@ -397,12 +396,20 @@ class LossTest(TestCase):
         self.assertGreaterEqual(answer.json["cloud"]["reconnects"], 2)
 
     def test_loss__it_stays_away(self):
-        answer = self.disturb(lambda _: self.server.kill(), timeout_ms=2000)
+        support.with_patience(self.stays_away, 2000)
+
+    def stays_away(self, timeout_ms):
+        self.setUp()
+        answer = self.disturb(lambda _: self.server.kill(), timeout_ms=timeout_ms)
         self.assert_cloud_error(answer, r"within \d+ ms \(--timeout-ms\)")
-        self.assertGreaterEqual(answer.seconds, 1.9)
+        self.assertGreaterEqual(answer.seconds, 0.9 * timeout_ms / 1000)
 
     def test_loss__the_slm_finishes_alone(self):
-        answer = self.disturb(lambda _: self.server.kill(), "--on-cloud-failure", "local", timeout_ms=1000)
+        support.with_patience(self.finishes_alone, 1000)
+
+    def finishes_alone(self, timeout_ms):
+        self.setUp()
+        answer = self.disturb(lambda _: self.server.kill(), "--on-cloud-failure", "local", timeout_ms=timeout_ms)
         self.assertEqual(answer.code, 0, answer)
         self.assertGreater(answer.json["n_local"], 0)
         self.assertLess(answer.json["n_local"], answer.json["n_tokens"])
@@ -415,15 +422,20 @@ class LossTest(TestCase):
 
     def test_loss__it_stops_without_a_word(self):
         """Neither an answer nor an end of the connection."""
+        support.with_patience(self.stops_without_a_word, 1500)
+
+    def stops_without_a_word(self, timeout_ms):
         stop = lambda _: self.server.process.send_signal(signal.SIGSTOP)  # noqa: E731
-        answer = self.disturb(stop, timeout_ms=1500)
-        self.server.process.send_signal(signal.SIGCONT)
+        try:
+            answer = self.disturb(stop, timeout_ms=timeout_ms)
+        finally:
+            self.server.process.send_signal(signal.SIGCONT)
         self.assert_cloud_error(answer, r"\(--timeout-ms\)")
 
     def test_loss__between_two_answers(self):
         """compare asks for two answers with one cloud."""
         command = [support.COSTEER, "compare", "--context", str(self.notes()), "--json", "--max-tokens", "60", "--timeout-ms",
-                   str(int(20000 * support.SLOW))]  # fmt: skip
+                   str(support.TIMEOUT_MS)]  # fmt: skip
         with support.Proxy(self.server.port, *SLOW_PATH) as proxy:
             with subprocess.Popen([*command, "--cloud", self.server.url(proxy.port), support.QUERY], stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE) as process:  # fmt: skip
@@ -452,8 +464,7 @@ class LoadingTest(TestCase):
                 self.skipTest(f"no lease on this file system: {error}")
             with Server(model=model, wait=False) as server:
                 support.wait_until(lambda: server.status("/health") == 503, "it is loading")
-                early = support.generate(server.url(), timeout_ms=1000 / support.SLOW)
-                self.assert_cloud_error(early, "503")
+                support.with_patience(lambda ms: self.assert_cloud_error(support.generate(server.url(), timeout_ms=ms), "503"), 700)
                 device = support.Device(server.url())
                 time.sleep(1)
                 self.assertIsNone(device.process.poll())

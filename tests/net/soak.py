@@ -23,7 +23,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
     # Answers wait for their turn; what is cut more often than they come up would never end.
-    parser.add_argument("--cut-ms", type=int, default=3000 if support.SLOW == 1 else 15000)
+    parser.add_argument("--cut-ms", type=int, default=15000 if support.IS_SANITIZED else 3000)
     parser.add_argument("--tls", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -34,14 +34,14 @@ def main():
             command = [
                 NET_SOAK, "--port", node.port, "--model", support.MODELS / "costeer-slm.gguf", "--llm",
                 support.MODELS / "costeer-llm.gguf", "--sessions", args.sessions, "--seconds", args.seconds, "--seed", args.seed,
-                "--cut-ms", args.cut_ms, "--timeout-ms", int(60000 * support.SLOW), *(("--tls-ca", ca) if ca else ()),
+                "--cut-ms", args.cut_ms, "--timeout-ms", 1000 * support.PATIENCE_S, *(("--tls-ca", ca) if ca else ()),
             ]  # fmt: skip
-            run = subprocess.run(list(map(str, command)), timeout=args.seconds * 3 + 120 * support.SLOW, check=False)
+            run = subprocess.run(list(map(str, command)), timeout=args.seconds + 2 * support.PATIENCE_S, check=False)
             assert run.returncode == 0, f"net_soak ended with {run.returncode}"
             support.wait_until(lambda: node.metrics()["costeer_sessions"] == 0, "no session is left")
             rss, metrics = node.rss_kib(), node.metrics()
             print(f"node: {rss} KiB, " + ", ".join(f"{k[8:]} {v:.0f}" for k, v in metrics.items() if k.count("_") < 4 and "{" not in k))
-            assert rss < MEMORY_KIB * (4 if support.SLOW > 1 else 1), "the node has grown"
+            assert rss < MEMORY_KIB * (4 if support.IS_SANITIZED else 1), "the node has grown"
             assert node.stop() == 0, node.stderr()
 
 

@@ -1,7 +1,8 @@
 """What the fault tests share: the node and the device as processes, the proxy, comparison of answers.
 
-Environment: COSTEER (the program), NET_PROXY (tests/net/proxy_main.c), COSTEER_MODELS_DIR, COSTEER_SLOW (factor on patience; for
-sanitizers). No test depends on how fast the machine is; waits have generous ends.
+Environment: COSTEER (the program), NET_PROXY (tests/net/proxy_main.c), COSTEER_MODELS_DIR, COSTEER_SANITIZE (set for a
+sanitizer's build, which takes more memory). No test depends on how fast the machine is: a limit is there to end a hang, and what must
+time out gets more time where the machine needs it (with_patience).
 """
 import contextlib
 import json
@@ -22,8 +23,9 @@ REPO = pathlib.Path(__file__).resolve().parent.parent.parent
 COSTEER = os.environ.get("COSTEER", str(REPO / "build" / "costeer"))
 NET_PROXY = os.environ.get("NET_PROXY", str(REPO / "build" / "tests" / "net_proxy"))
 MODELS = pathlib.Path(os.environ.get("COSTEER_MODELS_DIR", str(REPO / "models")))
-SLOW = float(os.environ.get("COSTEER_SLOW", "1"))
-PATIENCE_S = 30 * SLOW
+IS_SANITIZED = bool(os.environ.get("COSTEER_SANITIZE"))
+PATIENCE_S = 600  # ends a hang
+TIMEOUT_MS = 120000  # of a device whose cloud answers; no test waits for it
 
 EXIT_CLOUD = 6
 N_VOCAB = 1024
@@ -47,6 +49,16 @@ def wait_until(condition, what, patience=PATIENCE_S):
             raise AssertionError(f"after {patience:.0f} s still not: {what}")
         time.sleep(0.01)
     return value
+
+
+def with_patience(attempt, timeout_ms):
+    """attempt(timeout in ms): something that ends by a time-out. Where the machine was too busy to get that far in time, with more of it."""
+    for factor in (1, 6):
+        try:
+            return attempt(timeout_ms * factor)
+        except AssertionError as error:
+            print(f"with {timeout_ms * factor} ms: {error}; again with more", file=sys.stderr)
+    return attempt(timeout_ms * 40)
 
 
 # ---- processes ---------------------------------------------------------------------------------------------------------
@@ -174,13 +186,13 @@ class Answer:
 class Device:
     """`costeer generate --cloud` running."""
 
-    def __init__(self, url, *options, query=QUERY, notes=NOTES, folder=None, timeout_ms=20000):
+    def __init__(self, url, *options, query=QUERY, notes=NOTES, folder=None, timeout_ms=TIMEOUT_MS):
         self.folder = tempfile.TemporaryDirectory() if folder is None else None
         path = pathlib.Path(folder or self.folder.name) / "notes.txt"
         path.write_text(notes)
         self.start = time.monotonic()
         self.process = subprocess.Popen(
-            [COSTEER, "generate", "--cloud", url, "--timeout-ms", str(int(timeout_ms * SLOW)), "--json", "--max-tokens", "60",
+            [COSTEER, "generate", "--cloud", url, "--timeout-ms", str(int(timeout_ms)), "--json", "--max-tokens", "60",
              "--context", str(path), *map(str, options), query],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
@@ -256,14 +268,13 @@ class TestCase(unittest.TestCase):
         if not reference.explains(answer.tokens):
             self.fail(f"{note}: another answer: {answer.text!r} instead of {reference.answer.text!r}")
 
-    def assert_cloud_error(self, answer, pattern=None, seconds=PATIENCE_S):
-        """Exit code 6 with one line that says what happened, in time."""
+    def assert_cloud_error(self, answer, pattern=None):
+        """Exit code 6 with one line that says what happened."""
         self.assertEqual(answer.code, EXIT_CLOUD, answer)
         lines = [line for line in answer.err.splitlines() if line.startswith("costeer:")]
         self.assertEqual(len(lines), 1, answer)
         if pattern:
             self.assertRegex(lines[0], pattern)
-        self.assertLess(answer.seconds, seconds, answer)
 
 
 def main():

@@ -22,10 +22,13 @@ class CrowdTest(support.TestCase):
         return node
 
     def assert_bounded(self, node, before):
-        self.assertLess(node.rss_kib() - before, MEMORY_KIB * (4 if support.SLOW > 1 else 1))
+        self.assertLess(node.rss_kib() - before, MEMORY_KIB * (4 if support.IS_SANITIZED else 1))
 
     def test_crowd__who_says_nothing_in_an_answer_is_told_and_closed(self):
-        node = self.node("--idle-timeout-ms", 1000)
+        support.with_patience(self.say_nothing, 1000)
+
+    def say_nothing(self, timeout_ms):
+        node = self.node("--idle-timeout-ms", timeout_ms)
         opened, _ = node.connect()
         opened.send(open_())
         self.assertEqual(wire.decode(opened.recv(), V)[0]["type"], "distribution")
@@ -55,7 +58,7 @@ class CrowdTest(support.TestCase):
                 except OSError:
                     pass
         self.assert_bounded(node, before)
-        support.wait_until(lambda: node.metrics()["costeer_sessions"] == 0, "they are gone", 30 * support.SLOW)
+        support.wait_until(lambda: node.metrics()["costeer_sessions"] == 0, "they are gone")
         self.assert_same(reference, support.generate(node.url()))
         self.assert_bounded(node, before)
         for stream in readers:
@@ -75,7 +78,8 @@ class CrowdTest(support.TestCase):
         reply = wire.decode(stream.recv(), V)[0]
         self.assertEqual((reply["type"], reply["code"]), ("error", wire.BUSY))
         self.assertGreater(reply["retry_after_ms"], 0)
-        self.assert_cloud_error(support.generate(node.url(), timeout_ms=1500), "busy|open|full")
+        ask = lambda ms: self.assert_cloud_error(support.generate(node.url(), timeout_ms=ms), "busy|open|full")
+        support.with_patience(ask, 1500)
         device = support.Device(node.url())
         n_refused = lambda: node.metrics()['costeer_sessions_refused_total{reason="busy"}']
         first = n_refused()
@@ -97,7 +101,7 @@ class CrowdTest(support.TestCase):
         self.assertEqual(node.process.wait(support.PATIENCE_S), 0)
 
     def test_crowd__a_node_that_is_shut_down_takes_nothing_new(self):
-        node = self.node("--drain-timeout-ms", 20000)
+        node = self.node("--drain-timeout-ms", support.TIMEOUT_MS)
         stream, _ = node.connect()
         stream.send(open_(max_tokens=500))
         stream.recv()

@@ -85,7 +85,6 @@ class StallTest(support.TestCase):
         else:
             self.assert_cloud_error(answer)
             self.assertGreaterEqual(answer.seconds, 0.9)
-        self.assertLess(answer.seconds, 15 * support.SLOW, answer)
 
     def test_stall__that_ends_in_time_is_not_noticed(self):
         with support.Node() as node:

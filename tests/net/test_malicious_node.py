@@ -169,7 +169,7 @@ WEBSOCKET = [
 
 
 class MaliciousNodeTest(support.TestCase):
-    def ask(self, at, *options, hello=None, timeout_ms=4000, **how):
+    def ask(self, at, *options, hello=None, timeout_ms=support.TIMEOUT_MS, **how):
         with fake_node.FakeNode(at, hello, **how) as node:
             answer = support.generate(node.url(), *options, timeout_ms=timeout_ms)
             self.assertEqual(node.errors, [])
@@ -184,7 +184,7 @@ class MaliciousNodeTest(support.TestCase):
         for name, at, pattern in rules:
             with self.subTest(name):
                 answer = self.ask(lambda p, at=at: at(p) if p >= position else None, *options)
-                self.assert_cloud_error(answer, pattern, seconds=10 * support.SLOW)
+                self.assert_cloud_error(answer, pattern)
 
     def test_malicious_node__a_distribution_breaks_a_rule(self):
         self.broken(DISTRIBUTIONS, OPTIONS)
@@ -206,7 +206,7 @@ class MaliciousNodeTest(support.TestCase):
     def test_malicious_node__the_websocket_is_broken(self):
         for name, at in WEBSOCKET:
             with self.subTest(name):
-                self.assert_cloud_error(self.ask(at, *OPTIONS, timeout_ms=1200), seconds=10 * support.SLOW)
+                self.assert_cloud_error(self.ask(at, *OPTIONS, timeout_ms=1200))
 
     def test_malicious_node__a_position_that_was_asked_for_again_must_come(self):
         """A deepening is answered with another position, with fewer entries, or never."""
@@ -218,7 +218,7 @@ class MaliciousNodeTest(support.TestCase):
             ("fewer entries", lambda frame: wire.distribution(V, frame["position"], [300], [-0.7], epoch=frame["epoch"])),
         ):
             with self.subTest(name):
-                self.assert_cloud_error(self.deepen(reply, options), seconds=10 * support.SLOW)
+                self.assert_cloud_error(self.deepen(reply, options))
 
     def deepen(self, reply, options):
         class Shallow(fake_node.FakeNode):
@@ -237,7 +237,7 @@ class MaliciousNodeTest(support.TestCase):
 
         def flood(payload):
             def send(stream):
-                end = time.monotonic() + 10 * support.SLOW
+                end = time.monotonic() + support.PATIENCE_S
                 while time.monotonic() < end:
                     stream.send_raw(ws.frame(ws.BINARY, payload, mask=False) * 100)
 
@@ -246,7 +246,7 @@ class MaliciousNodeTest(support.TestCase):
         for name, payload in (("pings", wire.ping(1) * 50), ("replies to no ping", wire.ping(1, True) * 50), ("bytes", bytes(60000))):
             with self.subTest(name):
                 answer = self.ask(flood(payload), *OPTIONS, timeout_ms=1500)
-                self.assert_cloud_error(answer, seconds=10 * support.SLOW)
+                self.assert_cloud_error(answer)
 
     def test_malicious_node__a_message_without_an_end(self):
         def send(stream):
@@ -254,7 +254,7 @@ class MaliciousNodeTest(support.TestCase):
             for _ in range(4000):
                 stream.send_frame(ws.CONTINUATION, bytes(60000), fin=False)
 
-        self.assert_cloud_error(self.ask(lambda p: send, *OPTIONS, timeout_ms=1500), seconds=10 * support.SLOW)
+        self.assert_cloud_error(self.ask(lambda p: send, *OPTIONS, timeout_ms=1500))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import threading
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-PATIENCE_S = 20
+PATIENCE_S = 600  # ends a hang
 
 
 class Closed(Exception):

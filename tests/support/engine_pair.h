@@ -15,8 +15,8 @@
 #define MAX_TOKENS 48
 #endif
 #define N_SLOTS    2
-#define N_CTX      512   /* of a slot */
-#define TIMEOUT_MS 60000 /* no test waits for it; sanitizers on a loaded machine are slow */
+#define N_CTX      512    /* of a slot */
+#define TIMEOUT_MS 600000 /* no test waits for it */
 
 /* The engine computes in batches of other sizes, with 16 bits for what it remembers: values of two runs differ by up to 6e-3
  * (those of two positions by whole nats). Where the best two scores are that close in one of the runs, either may win. */

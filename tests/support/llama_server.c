@@ -25,8 +25,8 @@
 #include <cmocka.h>
 
 #define POLL_MS     20
-#define PATIENCE_MS 60000 /* loading takes a second; sanitizers on a loaded machine are slow */
-#define N_PORTS     3     /* tried: another process may take a port that was free a moment ago */
+#define PATIENCE_MS 600000 /* ends a hang */
+#define N_PORTS     3      /* tried: another process may take a port that was free a moment ago */
 
 struct llama_server {
     pid_t pid;

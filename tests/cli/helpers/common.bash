@@ -71,7 +71,7 @@ start_node() {
     "$COSTEER" node --listen 127.0.0.1:0 "$@" >"$node_log" 2>&1 3>&- &
     node_pid=$!
     local port=
-    for _ in $(seq 600); do
+    for _ in $(seq 6000); do
         port=$(sed -nE 's/.*[^0-9]127\.0\.0\.1:([0-9]+).*/\1/p' "$node_log" | head -n 1)
         [ -n "$port" ] && break
         kill -0 "$node_pid" 2>/dev/null || break
