@@ -20,6 +20,7 @@ teardown() {
 
 # Start a node on a free port; sets pid and port.
 start_node() {
+    rm -f "$out" # the loop below must not see what an earlier node said
     "$COSTEER" node --listen 127.0.0.1:0 --json "$@" >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
@@ -47,6 +48,7 @@ device() { python3 -W ignore "$helpers/device.py" "$port" "$@"; }
     json "$out" "d['pid'] == $pid"
     stop_node
     [ "$(wc -l <"$out")" -eq 1 ] && [ ! -s "$err" ]
+    rm -f "$out" # the loop below must not see what an earlier node said
     "$COSTEER" node --listen localhost:0 >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
@@ -57,6 +59,7 @@ device() { python3 -W ignore "$helpers/device.py" "$port" "$@"; }
 
 @test "IPv6 stands in brackets" {
     [ -e /proc/net/if_inet6 ] && grep -q '00000000000000000000000000000001' /proc/net/if_inet6 || skip "no IPv6 here"
+    rm -f "$out" # the loop below must not see what an earlier node said
     "$COSTEER" node --listen '[::1]:0' --json >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
@@ -155,6 +158,7 @@ END
     done
     run --separate-stderr costeer node --listen 0.0.0.0:0
     failed_with 2 '0\.0\.0\.0 is beyond this machine.*certificate.*--insecure'
+    rm -f "$out" # the loop below must not see what an earlier node said
     "$COSTEER" node --listen 0.0.0.0:0 --insecure --json >"$out" 2>"$err" 3>&- &
     pid=$!
     pids+=("$pid")
