@@ -59,6 +59,11 @@ typedef struct costeer_delta_source_ops {
     /** Before begin: the weights of the answer's deltas, [n_deltas] strength times the context's own. What has weight 0 must have
      * no part in the other deltas. NULL: they are independent of each other. */
     void (*weigh)(costeer_delta_source *self, const double *weights);
+    /**
+     * The log-sum-exp, in nats, to subtract from what read gave for delta i to have the SLM's log-probabilities. NULL: that of
+     * each array itself, as for raw logits over the SLM's own vocabulary.
+     */
+    void (*normalisers)(costeer_delta_source *self, size_t i, double *expert, double *amateur);
 } costeer_delta_source_ops;
 
 struct costeer_delta_source {
@@ -149,7 +154,8 @@ typedef struct costeer_position {
     /* The rest is filled only when costeer_session_params.details is set. */
     double base_logprob; /**< of token */
     double policy_logprob;
-    double delta; /**< sum of weighted deltas of token, minus nothing: raw, offset-free only when SLM arrays are log-probs */
+    double delta; /**< of token, as published: sum over contexts of weight · (log p_expert − log p_amateur), of the SLM's
+                     normalised distributions and without the strength, nats; 0 where nothing is steered or the gate is closed */
     int32_t n_best;
     int32_t best_before[COSTEER_BEST_MAX]; /**< base's best tokens */
     double best_before_logprob[COSTEER_BEST_MAX];

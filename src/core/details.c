@@ -59,20 +59,6 @@ static void offer(best_list *best, int32_t id, double value)
     best->values[at] = value;
 }
 
-static double sum_deltas(const costeer_delta *deltas, size_t n_deltas, int32_t token)
-{
-    double sum = 0.0;
-    for (size_t i = 0; i < n_deltas; i++) {
-        if (deltas[i].weight == 0.0) {
-            continue; /* as in fusion: 0 times infinity would be no number */
-        }
-        const double expert = deltas[i].expert[token];
-        const double amateur = deltas[i].amateur[token];
-        sum += isinf(expert) && isinf(amateur) ? 0.0 : deltas[i].weight * (expert - amateur);
-    }
-    return sum;
-}
-
 costeer_err cs_details_fill(cs_details *details, const costeer_base *base, const costeer_delta *deltas, size_t n_deltas,
                             int32_t n_vocab, costeer_position *at, costeer_error *err)
 {
@@ -96,6 +82,5 @@ costeer_err cs_details_fill(cs_details *details, const costeer_base *base, const
         }
     }
     at->n_best = before.n < after.n ? before.n : after.n;
-    at->delta = sum_deltas(deltas, n_deltas, at->token);
     return COSTEER_OK;
 }

@@ -9,6 +9,8 @@
 
 #include "util/clock.h"
 
+#include <math.h>
+
 void cs_follower_init(cs_follower *follower, costeer_delta_source *source, const costeer_session_params *params)
 {
     *follower = (cs_follower){.source = NULL};
@@ -78,6 +80,35 @@ const float *cs_follower_alone(const cs_follower *follower)
 {
     costeer_delta_source *source = follower->source;
     return source->ops->alone != NULL ? source->ops->alone(source) : follower->deltas[0].amateur;
+}
+
+/* What turns the rows of a delta into log-probabilities. */
+static void normalise(const cs_follower *follower, size_t i, int32_t n_vocab, double *expert, double *amateur)
+{
+    costeer_delta_source *source = follower->source;
+    if (source->ops->normalisers != NULL) {
+        source->ops->normalisers(source, i, expert, amateur);
+        return;
+    }
+    *expert = costeer_logsumexp(follower->deltas[i].expert, n_vocab);
+    *amateur = costeer_logsumexp(follower->deltas[i].amateur, n_vocab);
+}
+
+double cs_follower_delta(const cs_follower *follower, int32_t n_vocab, int32_t token)
+{
+    double sum = 0.0;
+    for (size_t i = 0; i < follower->n_deltas; i++) {
+        const costeer_delta *delta = &follower->deltas[i];
+        if (follower->context_weights[i] == 0.0 || (isinf(delta->expert[token]) && isinf(delta->amateur[token]))) {
+            continue; /* as in fusion: 0 times infinity would be no number */
+        }
+        double expert;
+        double amateur;
+        normalise(follower, i, n_vocab, &expert, &amateur);
+        const double ratio = ((double)delta->expert[token] - expert) - ((double)delta->amateur[token] - amateur);
+        sum += follower->context_weights[i] * ratio;
+    }
+    return sum;
 }
 
 costeer_err cs_follower_draft(cs_follower *follower, costeer_draft_params params, const int32_t *tokens, size_t n_tokens,

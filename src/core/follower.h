@@ -39,6 +39,12 @@ void cs_follower_read(cs_follower *follower);
 /** Logits of what would be said without cloud and context, of the width of the vocabulary; valid as long as what read gave. */
 const float *cs_follower_alone(const cs_follower *follower);
 
+/**
+ * The delta of a token as published: sum over the contexts of weight · (log p_expert − log p_amateur), in nats, of the SLM's
+ * normalised distributions. Costs passes over the vocabulary: for traces, not for choosing.
+ */
+double cs_follower_delta(const cs_follower *follower, int32_t n_vocab, int32_t token);
+
 /** Draft what may follow the answer's [n_tokens] tokens, of which the source is given all but the last. */
 costeer_err cs_follower_draft(cs_follower *follower, costeer_draft_params params, const int32_t *tokens, size_t n_tokens,
                               int32_t *drafts, int32_t *n, int64_t *us, costeer_error *err);

@@ -201,9 +201,11 @@ static costeer_err complete(costeer_session *session, const costeer_base *base, 
     at->steered = at->token != own_token;
     at->n_entries = base->ids == NULL ? session->vocab.n_vocab : base->n;
     at->is_end = session->vocab.is_end(session->vocab.model, at->token);
-    return session->details == NULL
-               ? COSTEER_OK
-               : cs_details_fill(session->details, base, session->slm.deltas, n_deltas, session->vocab.n_vocab, at, err);
+    if (session->details == NULL) {
+        return COSTEER_OK;
+    }
+    at->delta = n_deltas == 0 ? 0.0 : cs_follower_delta(&session->slm, session->vocab.n_vocab, at->token);
+    return cs_details_fill(session->details, base, session->slm.deltas, n_deltas, session->vocab.n_vocab, at, err);
 }
 
 /* Wait for the base of a position, and ask the gate whether it is steered. */

@@ -173,11 +173,19 @@ static const float *alone_translated(costeer_delta_source *self)
     return cs_translate_alone(((costeer_slm *)self)->translate);
 }
 
+static void normalisers_translated(costeer_delta_source *self, size_t i, double *expert, double *amateur)
+{
+    const cs_translate *translate = ((costeer_slm *)self)->translate;
+    *expert = cs_translate_normaliser(translate, (int32_t)i + 1);
+    *amateur = cs_translate_normaliser(translate, 0);
+}
+
 static const costeer_delta_source_ops translated_ops = {.begin = begin_translated,
                                                         .step = step_translated,
                                                         .read = read_translated,
                                                         .alone = alone_translated,
-                                                        .weigh = weigh_translated};
+                                                        .weigh = weigh_translated,
+                                                        .normalisers = normalisers_translated};
 
 /* What the SLM follows: its own tokens (SAME), others', or text. */
 static costeer_vocab_mode mode_of(const costeer_slm_params *params)

@@ -200,6 +200,11 @@ void cs_translate_read(cs_translate *translate, costeer_delta *deltas, size_t n_
     }
 }
 
+double cs_translate_normaliser(const cs_translate *translate, int32_t s)
+{
+    return translate->byte != NULL ? 0.0 : costeer_logsumexp(cs_lookahead_logits(translate->params.ahead, s), translate->n_slm);
+}
+
 const float *cs_translate_alone(cs_translate *translate)
 {
     if (translate->byte != NULL) {

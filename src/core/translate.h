@@ -44,6 +44,10 @@ costeer_err cs_translate_step(cs_translate *translate, const int32_t *tokens, si
  * step. */
 void cs_translate_read(cs_translate *translate, costeer_delta *deltas, size_t n_deltas);
 
+/** What to subtract from a sequence's row to have log-probabilities of the SLM: byte's are some already, 0. Valid as long as what
+ * read gave. */
+double cs_translate_normaliser(const cs_translate *translate, int32_t sequence);
+
 /** Log-weights [n_llm] of what the amateur would say alone. map: for the tokens that both have, −inf for the others. byte: for
  * all that are text; what read gave is made anew to go with it. */
 const float *cs_translate_alone(cs_translate *translate);

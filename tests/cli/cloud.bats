@@ -71,6 +71,20 @@ start_own_node() {
         '[(x["token"], x["base_token"], x["steered"]) for x in d] == [(x["token"], x["base_token"], x["steered"]) for x in map(json.loads, open(__import__("os").environ["HERE"]))]'
 }
 
+@test "the trace's delta is the published one in every mode" {
+    costeer generate --context "$notes" --trace "$BATS_TEST_TMPDIR/here" "$query" >/dev/null
+    export HERE=$BATS_TEST_TMPDIR/here
+    same='all(abs(x["delta"] - y["delta"]) < 0.02 for x, y in zip(d, map(json.loads, open(__import__("os").environ["HERE"]))))'
+    for mode in lockstep streamed drafted; do
+        costeer generate "${cloud[@]}" --cloud-mode "$mode" --trace "$BATS_TEST_TMPDIR/there" "$query" >/dev/null
+        json_lines "$BATS_TEST_TMPDIR/there" "$same and max(abs(x[\"delta\"]) for x in d) > 0.5"
+    done
+    # a strength has no part in it: where the first token is the same, so is its delta
+    costeer generate --context "$notes" --strength 0.01 --max-tokens 1 --trace "$BATS_TEST_TMPDIR/weak" "$query" >/dev/null
+    costeer generate --context "$notes" --strength 0.02 --max-tokens 1 --trace "$HERE" "$query" >/dev/null
+    json_lines "$BATS_TEST_TMPDIR/weak" "$same"
+}
+
 @test "the summary tells of the cloud in short, and of drafts that were withdrawn" {
     run --separate-stderr costeer generate -v "${cloud[@]}" "$query"
     [[ $stderr =~ ^costeer:\ [0-9]+\ tokens,.*\;\ cloud:\ [0-9]+\ corrected,\ [0-9.]+\ bytes\ a\ token\ up,\ [0-9]+\ down$ ]]

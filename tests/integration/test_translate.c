@@ -1,4 +1,5 @@
 /* An SLM that follows another vocabulary's answer: against the same vocabulary, against the SLM asked afresh, by enumeration. */
+#include "core/follower.h"
 #include "core/slm_internal.h"
 #include "core/translate.h"
 #include "core/vocab_internal.h"
@@ -109,6 +110,17 @@ static void assert_close(const float *a, const float *b)
 
 /* ---- map --------------------------------------------------------------------------------------------------------- */
 
+/* The delta that a trace shows: of normalised distributions, whatever the mode. */
+static double traced_delta(costeer_slm *slm, int32_t token)
+{
+    const costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    cs_follower follower;
+    cs_follower_init(&follower, costeer_slm_delta_source(slm), &params);
+    cs_follower_reset(&follower, params.strength);
+    cs_follower_read(&follower);
+    return cs_follower_delta(&follower, n_llm, token);
+}
+
 static void compare_with_itself(costeer_vocab_mode mode)
 {
     costeer_vocab_map *map = create_map(slm_model, mode);
@@ -132,6 +144,9 @@ static void compare_with_itself(costeer_vocab_mode mode)
         }
         if (i == answer.n) {
             break;
+        }
+        if (costeer_vocab_map_partner(map, answer.ids[i]) >= 0) {
+            assert_true(fabs(traced_delta(plain, answer.ids[i]) - traced_delta(mapped, answer.ids[i])) < 1e-5);
         }
         step(plain, &answer.ids[i], 1);
         step(mapped, &answer.ids[i], 1);
@@ -349,6 +364,24 @@ static void test_byte__is_what_enumerating_the_ways_to_cover_the_text_gives(void
 /* ---- byte: step by step ------------------------------------------------------------------------------------------- */
 
 /* Token by token is what all at once is, as far as the ways that are followed tell: those of 5 in 100 and more. */
+/* byte's rows are log-probabilities of text already: nothing is left to normalise. */
+static void test_byte__the_traced_delta_is_a_log_ratio_of_probabilities(void **state)
+{
+    (void)state;
+    costeer_vocab_map *map = create_map(other_model, COSTEER_VOCAB_BYTE);
+    costeer_slm *slm = create_slm(other_model, map, CONTEXT, 512);
+    begin(slm);
+    const costeer_delta delta = read_delta(slm, 1);
+    for (int32_t t = 0; t < n_llm; t++) {
+        assert_true(delta.expert[t] <= 1e-4F && delta.amateur[t] <= 1e-4F);
+        if (isfinite(delta.expert[t]) && isfinite(delta.amateur[t])) {
+            assert_true(fabs(traced_delta(slm, t) - ((double)delta.expert[t] - (double)delta.amateur[t])) < 1e-9);
+        }
+    }
+    costeer_slm_free(slm);
+    costeer_vocab_map_free(map);
+}
+
 static void test_byte__many_steps_are_one(void **state)
 {
     (void)state;
@@ -568,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_map_intersect__excludes_what_only_the_llm_has_whatever_the_sign),
         cmocka_unit_test(test_map__a_token_is_spelled_with_the_slms_in_one_step),
         cmocka_unit_test(test_byte__is_what_enumerating_the_ways_to_cover_the_text_gives),
+        cmocka_unit_test(test_byte__the_traced_delta_is_a_log_ratio_of_probabilities),
         cmocka_unit_test(test_byte__many_steps_are_one),
         cmocka_unit_test(test_byte__bytes_of_characters_and_blanks_keep_everything_finite),
         cmocka_unit_test(test_byte__a_name_is_known_in_the_middle_of_its_tokens),

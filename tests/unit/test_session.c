@@ -523,13 +523,46 @@ static void test_session__details_are_true_log_probabilities(void **state)
     assert_int_equal(at->token, 4);
     assert_true(fabs(at->base_logprob - (0.0 - log(base_sum))) < 1e-9);
     assert_true(fabs(at->policy_logprob - (10.0 - log(policy_sum))) < 1e-9);
-    assert_true(fabs(at->delta - 10.0) < 1e-9);
+    /* log p_expert − log p_amateur: the expert's log-sum-exp counts, the offsets of the logits do not */
+    assert_true(fabs(at->delta - (10.0 - log(exp(10.0) + (FAKE_VOCAB - 1)) + log((double)FAKE_VOCAB))) < 1e-9);
     assert_int_equal(at->n_best, COSTEER_BEST_MAX);
     assert_int_equal(at->best_before[0], 2);
     assert_int_equal(at->best_before[1], 0); /* the rest ties: lowest ids first */
     assert_int_equal(at->best_after[0], 4);
     assert_int_equal(at->best_after[1], 2);
     assert_true(fabs(at->best_before_logprob[0] - (9.0 - log(base_sum))) < 1e-9);
+}
+
+static void test_session__delta_is_the_published_one_whatever_strength_and_offset(void **state)
+{
+    bench *b = *state;
+    const double weights[] = {1.0, -0.5};
+    prefer(b, 2);
+    fake_deltas_init(&b->deltas, &b->journal, 2);
+    b->deltas.expert[0][2] = 3.0F;
+    b->deltas.second[0][2] = 2.0F;
+    for (int i = 0; i < FAKE_VOCAB; i++) {
+        b->deltas.second[0][i] += 100.0F;
+    }
+    b->params.context_weights = weights;
+    b->params.max_tokens = 1;
+    b->params.details = true;
+    const double n = FAKE_VOCAB;
+    const double first = 3.0 - log(exp(3.0) + n - 1) + log(n);
+    const double second = 2.0 - log(exp(2.0) + n - 1) + log(n);
+    const double strengths[] = {0.1, 1.0, 1.78325684};
+    for (int i = 0; i < 3; i++) {
+        b->params.strength = strengths[i];
+        assert_int_equal(run(b), COSTEER_OK);
+        assert_int_equal(b->positions[0].token, 2);
+        assert_true(fabs(b->positions[0].delta - (first - 0.5 * second)) < 1e-5);
+    }
+    b->params.base_top_k = 64;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_true(fabs(b->positions[0].delta - (first - 0.5 * second)) < 1e-5);
+    b->params.strength = 0.0;
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_true(b->positions[0].delta == 0.0);
 }
 
 static void test_session__details_of_a_sparse_base_keep_its_log_probabilities(void **state)
@@ -582,6 +615,7 @@ int main(void)
         session_test(test_session__an_error_of_deepen_is_passed_on),
         session_test(test_session__refuses_parameters_out_of_range),
         session_test(test_session__details_are_true_log_probabilities),
+        session_test(test_session__delta_is_the_published_one_whatever_strength_and_offset),
         session_test(test_session__details_of_a_sparse_base_keep_its_log_probabilities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
