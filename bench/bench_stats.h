@@ -8,6 +8,9 @@
 /** Return the median of values[0..n), which are sorted in place; NaN for none. */
 double cs_bench_median(double *values, size_t n);
 
+/** Have cs_bench_peak_bytes() start anew; where the system cannot, the peak is that of the whole run. */
+void cs_bench_forget_peak(void);
+
 /** Return the largest resident size the process has had, in bytes; 0 when the system does not tell. */
 uint64_t cs_bench_peak_bytes(void);
 

@@ -52,6 +52,7 @@ void cs_net_figures_add(cs_net_figures *sum, const cs_net_figures *more)
     sum->n_steered += more->n_steered;
     sum->n_run_starts += more->n_run_starts;
     sum->n_uncertified += more->n_uncertified;
+    sum->n_near_ties += more->n_near_ties;
     sum->n_deepened += more->n_deepened;
     sum->bytes_up += more->bytes_up;
     sum->bytes_down += more->bytes_down;
@@ -159,6 +160,7 @@ static void add_answer(cs_net_figures *figures, const costeer_report *report, co
     figures->n_steered += report->n_steered;
     figures->n_run_starts += n->n_run_starts;
     figures->n_uncertified += report->n_uncertified;
+    figures->n_near_ties += report->n_near_ties;
     figures->n_deepened += report->n_deepened;
     add_stats(figures, &stats);
     add_meter(&figures->meter, &meter->sums);

@@ -43,6 +43,7 @@ typedef struct cs_net_figures {
     int64_t n_steered;
     int64_t n_run_starts; /* steered tokens behind one that was not */
     int64_t n_uncertified;
+    int64_t n_near_ties;
     int64_t n_deepened; /* positions */
     int64_t bytes_up;
     int64_t bytes_down;
