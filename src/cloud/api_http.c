@@ -482,6 +482,9 @@ bool cs_api_http_is_secured(const cs_api_http *http)
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
 
+/* A server with TLS ends a connection that speaks none, or says nothing. */
+#define TRY_HTTPS "; an engine with TLS is reached with https://"
+
 costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer_error *err)
 {
     const char *host = http->url.host;
@@ -505,11 +508,12 @@ costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer
         return cs_error_set(err, COSTEER_EIO, "cloud", "%s: not readable, or no PEM certificate in it (--cloud-ca)",
                             http->ca_file != NULL ? http->ca_file : "the system's certificates");
     case CURLE_SSL_CONNECT_ERROR:
-        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: the TLS handshake failed (%s); does it speak TLS there?", host,
-                            port, why);
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud",
+                            "%s:%d: the TLS handshake failed; an engine without TLS is reached with http:// (%s)", host, port,
+                            why);
     case CURLE_GOT_NOTHING:
-        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d closed the connection without an answer%s", host, port,
-                            http->url.is_tls ? "" : "; does it want https:// there?");
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d ended the connection without an answer%s", host, port,
+                            http->url.is_tls ? "" : TRY_HTTPS);
     case CURLE_WRITE_ERROR:
         *is_final = true;
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: an answer of more than %zu bytes, which none should have", host,
@@ -520,6 +524,7 @@ costeer_err cs_api_http_explain(const cs_api_http *http, bool *is_final, costeer
         *is_final = true;
         return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d does not speak HTTP (%s)", host, port, why);
     default:
-        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: the connection was lost (%s)", host, port, why);
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: the connection was lost%s (%s)", host, port,
+                            !http->url.is_tls && http->counts.bytes_down == 0 ? TRY_HTTPS : "", why);
     }
 }

@@ -66,7 +66,7 @@ costeer_err cs_api_time_out(const cs_api *api, costeer_error *err)
 {
     const bool is_plain = api->url.is_tls && !cs_api_http_is_secured(api->http);
     return cs_error_set(err, COSTEER_ETIMEDOUT, "cloud", "%s:%d said nothing for %d ms (--timeout-ms)%s", api->url.host,
-                        api->url.port, api->params.timeout_ms, is_plain ? "; does it speak TLS there?" : "");
+                        api->url.port, api->params.timeout_ms, is_plain ? "; an engine without TLS is reached with http://" : "");
 }
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */

@@ -99,6 +99,7 @@ static void do_wishes(cs_native_link *link)
     }
     if (link->wants_connect) {
         const uintptr_t attempt = link->attempt;
+        link->was_asked = false;
         link->wants_connect = false;
         cs_native_link_unlock(link);
         start_connecting(link, attempt);

@@ -214,6 +214,7 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     const bool counts = is_current(link, wsi);
     bool goes_on = counts;
     if (counts && reason == LWS_CALLBACK_CLIENT_APPEND_HANDSHAKE_HEADER) {
+        link->was_asked = true;
         goes_on = add_token(link, wsi, in, n);
     } else if (counts && reason != LWS_CALLBACK_CLIENT_WRITEABLE) {
         goes_on = handle(link, wsi, reason, in, n);

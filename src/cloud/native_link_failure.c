@@ -68,8 +68,12 @@ cs_native_link_failure cs_native_link_explain(const cs_native_link *link, unsign
         (void)cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d does not open a WebSocket as a CoSteer node does (%s)", host,
                            link->url.port, text);
     } else if (strstr(text, "tls") != NULL || strstr(text, "TLS") != NULL || strstr(text, "SSL") != NULL) {
-        (void)cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d: the TLS handshake failed (%s); does the node speak TLS there?",
-                           host, link->url.port, text);
+        (void)cs_error_set(err, COSTEER_ECLOUD, "cloud",
+                           "%s:%d: the TLS handshake failed; a node without TLS is reached with ws:// (%s)", host, link->url.port,
+                           text);
+    } else if (link->was_asked) {
+        (void)cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d ended the connection without an answer%s (%s)", host,
+                           link->url.port, link->url.is_tls ? "" : "; a node with TLS is reached with wss://", text);
     } else {
         (void)cs_error_set(err, COSTEER_ECLOUD, "cloud", "%s:%d cannot be reached (%s): is a node running there?", host,
                            link->url.port, text);

@@ -29,6 +29,7 @@ struct cs_native_link {
     cs_native_link_failure failure;
     uintptr_t attempt; /* number of the connection that counts */
     bool wants_connect;
+    bool was_asked; /* this attempt's connection was made, and the handshake sent */
     bool quit;
     bool exited;
     bool abandoned;     /* nobody waits for the thread: it frees the link */

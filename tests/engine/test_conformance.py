@@ -272,10 +272,10 @@ class FindingOutTest(engine_device.TestCase):
                 self.assert_refused(ask(engine, 0, "--cloud-ca", other, api="vllm"), "certificate is not accepted.*--cloud-ca")
                 self.assert_refused(ask(engine, 0, api="vllm"), "certificate is not accepted")
                 plain = engine.url.replace("https", "http")
-                self.assert_refused(generate(f"vllm+{plain}"), "does it want https://")
+                self.assert_refused(generate(f"vllm+{plain}"), "engine with TLS is reached with https://")
             with Engine(*ENGINES["vllm"]) as engine:
                 url = engine.url.replace("http", "https")
-                self.assert_refused(generate(f"vllm+{url}", "--cloud-ca", ca), "TLS handshake failed")
+                self.assert_refused(generate(f"vllm+{url}", "--cloud-ca", ca), "TLS handshake failed; an engine without TLS is reached with http://")
 
 
 class RefusedTest(engine_device.TestCase):

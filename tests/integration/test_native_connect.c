@@ -263,7 +263,14 @@ static void test_native__tls_is_verified(void **state)
     params.ca_file = ca;
     assert_refused(&params, COSTEER_ECLOUD, "another host than 127.0.0.2");
     params = to("ws", "127.0.0.1", port);
-    assert_refused(&params, COSTEER_ECLOUD, "");
+    assert_refused(&params, COSTEER_ECLOUD, "a node with TLS is reached with wss://");
+    node_thread_stop(node);
+    node_params.tls_cert = node_params.tls_key = NULL;
+    node_params.address = "127.0.0.1";
+    node = node_thread_start(model, &node_params);
+    params = to("wss", "127.0.0.1", node_thread_port(node));
+    params.ca_file = ca;
+    assert_refused(&params, COSTEER_ECLOUD, "a node without TLS is reached with ws://");
     node_thread_stop(node);
 }
 
