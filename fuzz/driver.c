@@ -1,7 +1,7 @@
 /*
- * A main() for the fuzz targets where libFuzzer is not at hand (gcc): runs the seeds, then mutations of them for some seconds.
+ * A main() for the fuzz targets where libFuzzer is not at hand (gcc): runs the seeds, then mutations of them, so many or for some seconds.
  *
- *   fuzz_wire [-seconds N] [-seed S] [-input FILE] FOLDER|FILE …
+ *   fuzz_wire [-mutations N | -seconds N] [-seed S] [-input FILE] FOLDER|FILE …
  *
  * The same seed makes the same inputs. Each input is in the file FILE (default: fuzz_wire.input) before it is run, so that a
  * crash leaves it there; the file is removed at the end when nothing failed. It knows nothing of coverage: it keeps rotten
@@ -155,11 +155,12 @@ static double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void run_mutations(driver *d, double seconds)
+/* At least so many, and for at least so long. */
+static void run_mutations(driver *d, uint64_t n_mutations, double seconds)
 {
     static uint8_t bytes[INPUT_MAX];
     const double end = seconds_now() + seconds;
-    while (seconds_now() < end) {
+    for (uint64_t made = 0; made < n_mutations || seconds_now() < end; made++) {
         const input *seed = &d->seeds[below(d, d->n_seeds)];
         size_t n = seed->n;
         memcpy(bytes, seed->bytes, n);
@@ -237,10 +238,12 @@ int main(int argc, char **argv)
     static char path[4096]; /* static as d, which points at it */
     (void)snprintf(path, sizeof path, "%s.input", argv[0]);
     d.path = path;
-    uint64_t seconds = 0;
+    uint64_t n_mutations = 0, seconds = 0;
     uint64_t seed = 1;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "-seconds") == 0 && i + 1 < argc) {
+        if (strcmp(argv[i], "-mutations") == 0 && i + 1 < argc) {
+            n_mutations = number(argv[++i]);
+        } else if (strcmp(argv[i], "-seconds") == 0 && i + 1 < argc) {
             seconds = number(argv[++i]);
         } else if (strcmp(argv[i], "-seed") == 0 && i + 1 < argc) {
             seed = number(argv[++i]);
@@ -258,11 +261,12 @@ int main(int argc, char **argv)
     if (d.fd < 0) {
         fail("cannot be written", d.path);
     }
-    fprintf(stderr, "fuzz: %zu seeds, then %llu s; a failing input is in %s\n", d.n_seeds, (unsigned long long)seconds, d.path);
+    fprintf(stderr, "fuzz: %zu seeds, then %llu mutations or %llu s; a failing input is in %s\n", d.n_seeds,
+            (unsigned long long)n_mutations, (unsigned long long)seconds, d.path);
     for (size_t i = 0; i < d.n_seeds; i++) {
         run(&d, d.seeds[i].bytes, d.seeds[i].n);
     }
-    run_mutations(&d, (double)seconds);
+    run_mutations(&d, n_mutations, (double)seconds);
     fprintf(stderr, "fuzz: %llu inputs, nothing found\n", (unsigned long long)d.n_runs);
     (void)close(d.fd);
     (void)unlink(d.path);
