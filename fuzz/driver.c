@@ -1,5 +1,6 @@
 /*
- * A main() for the fuzz targets where libFuzzer is not at hand (gcc): runs the seeds, then mutations of them, so many or for some seconds.
+ * A main() for the fuzz targets where libFuzzer is not at hand (gcc): runs the seeds, then mutations of them, so many or for some
+ * seconds.
  *
  *   fuzz_wire [-mutations N | -seconds N] [-seed S] [-input FILE] FOLDER|FILE …
  *
