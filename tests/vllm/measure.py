@@ -12,12 +12,13 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from server import Vllm
+from server import Vllm, stop_all
 
 REAL = pathlib.Path(os.environ["REAL_MODELS"])
 SLM = REAL / "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"
@@ -112,6 +113,7 @@ def measure_noise(server, dtype):
 
 
 def main():
+    signal.signal(signal.SIGTERM, stop_all)
     which = sys.argv[1:] or ["k", "noise"]
     with Vllm("qwen-1.5b", "--max-logprobs", -1, "--block-size", 32, dtype="bfloat16") as server:
         say(what="server", model="qwen-1.5b", dtype="bfloat16", start_s=round(server.start_s))

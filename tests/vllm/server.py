@@ -28,6 +28,16 @@ def die_with_parent():
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
+running = []
+
+
+def stop_all(*_):
+    """For a signal that ends the tests: no server outlives them."""
+    for server in list(running):
+        server.kill()
+    os._exit(143)
+
+
 class Vllm:
     """A context manager; `log` is what the server has written."""
 
@@ -48,6 +58,7 @@ class Vllm:
         start = time.monotonic()
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=self.file, stderr=self.file,
                                         env=environment, preexec_fn=die_with_parent)  # fmt: skip
+        running.append(self)
         try:
             while not self.is_up():
                 assert self.process.poll() is None, f"vLLM ended with {self.process.returncode}:\n{self.log()[-4000:]}"
@@ -100,14 +111,20 @@ class Vllm:
         self.file.seek(0, os.SEEK_END)
         return text
 
-    def stop(self):
+    def kill(self):
         """The server and the processes that it has started: they are of one session."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def stop(self):
+        if self not in running:
+            return
+        running.remove(self)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(30)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         self.process.wait()
         self.file.close()
 
