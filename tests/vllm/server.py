@@ -1,6 +1,7 @@
 """An unmodified vLLM as a process of the tests.
 
-Environment: VLLM_PYTHON (of its virtual environment), VLLM_MODELS (folders that convert.py made); scripts/test-vllm sets both.
+Environment: VLLM_PYTHON (of its virtual environment), VLLM_MODELS (folders that convert.py made); scripts/test-vllm sets both. VLLM_LOG: a
+file for what the last server wrote.
 """
 import contextlib
 import ctypes
@@ -18,6 +19,8 @@ import tempfile
 import time
 
 MODELS = pathlib.Path(os.environ.get("VLLM_MODELS", "."))
+# A core is left for the devices; threads that wait for each other do not spin, which stalls all of them on a busy machine.
+N_THREADS = max(1, (os.cpu_count() or 2) - 1)
 START_S = 900  # two to three minutes on two idle cores
 OPTIONS = ("--enforce-eager", "--max-model-len", "2048", "--max-num-seqs", "16")
 
@@ -52,9 +55,11 @@ class Vllm:
                    "--served-model-name", model, "--host", "127.0.0.1", "--port", self.port, *OPTIONS, *options]  # fmt: skip
         command += ["--ssl-certfile", tls[0], "--ssl-keyfile", tls[1]] if tls else []
         command += ["--api-key", key] if key else []
-        self.file = tempfile.TemporaryFile()
+        path = os.environ.get("VLLM_LOG")
+        self.file = open(path, "w+b") if path else tempfile.TemporaryFile()
         environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
-                       "HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}  # fmt: skip
+                       "HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(N_THREADS),
+                       "OMP_WAIT_POLICY": "passive"}  # fmt: skip
         start = time.monotonic()
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=self.file, stderr=self.file,
                                         env=environment, preexec_fn=die_with_parent)  # fmt: skip

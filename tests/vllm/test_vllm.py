@@ -28,7 +28,7 @@ SLMS = {"smollm2": REAL / "smollm2-135m-instruct-q4_1.gguf", "qwen-0.5b": REAL /
 MODES = ("streamed", "lockstep", "drafted")
 PATIENCE_S = 600  # a busy machine; it only ends what hangs
 TIMEOUT_MS = 120000
-N_TOKENS = 32
+N_TOKENS = int(os.environ.get("TOKENS", "32"))
 EXIT_PAIR, EXIT_CLOUD, EXIT_SIGINT = 4, 6, 130
 
 QUERY = "Write a short bio of me."
