@@ -76,6 +76,21 @@ COSTEER_API const costeer_model_info *costeer_model_get_info(const costeer_model
  */
 COSTEER_API costeer_err costeer_model_check_pair(const costeer_model *llm, const costeer_model *slm, costeer_error *err);
 
+/** How far the reading of prompts is. */
+typedef struct costeer_prompt_progress {
+    const char *model; /**< "llm" or "slm" */
+    size_t n_done;     /**< tokens computed, over all prompts of that model */
+    size_t n_all;      /**< tokens to compute: what is known from the prompts before is left out */
+} costeer_prompt_progress;
+
+/**
+ * Called while prompts are computed: before the first piece of some dozens of tokens, and after each.
+ *
+ * Threads: on the thread that computes. Models in this process have a thread each, so calls for two models may come at the same
+ * time. It must return soon, and call nothing of what computes.
+ */
+typedef void (*costeer_prompt_progress_fn)(const costeer_prompt_progress *progress, void *user);
+
 /** A growing list of token ids, owned by the caller; all-zero is an empty one. */
 typedef struct costeer_tokens {
     int32_t *ids; /**< [n] */

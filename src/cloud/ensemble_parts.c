@@ -93,7 +93,11 @@ static costeer_err open_model(costeer_ensemble *e, const costeer_model *model, c
         return COSTEER_OK;
     }
     if (engine == NULL) {
-        const costeer_local_params params = {.n_ctx = e->params.n_ctx, .n_threads = n_threads};
+        const costeer_local_params params = {.n_ctx = e->params.n_ctx,
+                                             .n_threads = n_threads,
+                                             .n_threads_prompt = e->params.n_threads_prompt,
+                                             .on_prompt = e->params.on_prompt,
+                                             .on_prompt_user = e->params.on_prompt_user};
         return costeer_cloud_create_local(model, &params, out, err);
     }
     cs_decoder *view;
@@ -114,6 +118,9 @@ static costeer_err open_deltas(costeer_ensemble *e, costeer_error *err)
     const costeer_slm_params params = {.n_contexts = e->params.n_contexts,
                                        .n_ctx = e->params.n_ctx,
                                        .n_threads = e->params.n_threads_slm,
+                                       .n_threads_prompt = e->params.n_threads_prompt,
+                                       .on_prompt = e->params.on_prompt,
+                                       .on_prompt_user = e->params.on_prompt_user,
                                        .n_drafts = e->params.n_drafts,
                                        .vocab_map = e->params.vocab_map};
     if (e->deltas != NULL) {
@@ -175,10 +182,16 @@ static costeer_err open_pair(costeer_ensemble *e, costeer_error *err)
     cs_decoder *decoder;
     costeer_err code = COSTEER_OK;
     if (e->llm_pair == NULL) {
-        const cs_decoder_params own = {
-            .component = "llm", .n_sequences = 2, .n_ctx = e->params.n_ctx, .n_threads = e->params.n_threads_llm};
+        const cs_decoder_params own = {.component = "llm",
+                                       .n_sequences = 2,
+                                       .n_ctx = e->params.n_ctx,
+                                       .n_threads = e->params.n_threads_llm,
+                                       .n_threads_prompt = e->params.n_threads_prompt};
         code = e->engines.llm == NULL ? cs_decoder_create(e->params.llm, &own, &decoder, err)
                                       : open_view(e, e->engines.llm, 2, 2, &decoder, err);
+        if (code == COSTEER_OK) {
+            cs_decoder_set_progress(decoder, e->params.on_prompt, e->params.on_prompt_user);
+        }
         code = code == COSTEER_OK ? cs_llm_pair_create(decoder, &e->llm_pair, err) : code;
     }
     if (code != COSTEER_OK) {

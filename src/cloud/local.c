@@ -190,6 +190,7 @@ static costeer_err create(local_cloud *self, const costeer_model *model, const c
                                        .n_sequences = 1,
                                        .n_ctx = params->n_ctx,
                                        .n_threads = params->n_threads,
+                                       .n_threads_prompt = params->n_threads_prompt,
                                        .stop = should_stop,
                                        .stop_user = self};
     costeer_err code = cs_local_base_init(&self->base, model, &local_ops, err);
@@ -197,6 +198,7 @@ static costeer_err create(local_cloud *self, const costeer_model *model, const c
     if (code != COSTEER_OK) {
         return code;
     }
+    cs_decoder_set_progress(self->base.decoder, params->on_prompt, params->on_prompt_user);
     if (pthread_create(&self->thread, NULL, work, self) != 0) {
         return cs_error_set(err, COSTEER_ENOMEM, "llm", "the LLM's thread could not be started");
     }

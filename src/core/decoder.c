@@ -3,8 +3,9 @@
  *
  * The decoder remembers the tokens that each sequence's KV cache holds, so that a new prompt computes only what follows the
  * common beginning. A prompt runs in chunks; only the last chunk has outputs, one per sequence, so that logits buffers stay at
- * one row each. The state after a stop or a failure is read back from llama.cpp (or, for recurrent models, dropped): never assume
- * what was computed.
+ * one row each. What all prompts begin with (a template, a system message) is computed once, for sequence 0, and copied. The
+ * state after a stop or a failure is read back from llama.cpp (or, for recurrent models, dropped): never assume what was
+ * computed.
  */
 #include "core/decoder.h"
 
@@ -14,6 +15,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+/* Tokens that copying a shared beginning must save: fewer are computed beside the others' in less time than a chunk of their own.
+ */
+#define SHARED_MIN 16
 
 typedef struct sequence {
     int32_t *held; /* [n_ctx] tokens in the KV cache */
@@ -39,7 +44,13 @@ struct cs_decoder {
     bool is_computed; /* the batch is: its rows can be read */
     bool has_logits;  /* of the last prefill or step */
     bool is_last;     /* what was started ends with the batch that is submitted */
+    bool is_prompt;   /* and is a prefill */
+    int32_t n_chunk;  /* tokens of a prompt at a time */
+    int32_t n_shared; /* of sequence 0, to be copied to the others; 0: nothing is */
     size_t n_started; /* tokens of what was started, 0: nothing was */
+    size_t n_done;    /* and of these computed */
+    costeer_prompt_progress_fn progress;
+    void *progress_user;
     const char *component;
     cs_decoder_stop_fn stop;
     void *stop_user;
@@ -82,6 +93,7 @@ static costeer_err create(cs_decoder *decoder, const costeer_model *model, cs_en
     decoder->n_sequences = params->n_sequences;
     decoder->n_ctx = cs_llama_state_n_ctx(llama);
     decoder->n_batch = cs_llama_state_n_batch(llama);
+    decoder->n_chunk = engine != NULL ? decoder->n_batch : cs_llama_state_n_piece(llama);
     decoder->n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
     decoder->n_vocab_padded = engine != NULL ? engine->n_vocab_padded : costeer_model_get_info(model)->n_vocab_padded;
     decoder->component = params->component;
@@ -147,6 +159,12 @@ void cs_decoder_set_stop(cs_decoder *decoder, cs_decoder_stop_fn stop, void *use
     decoder->stop_user = user;
 }
 
+void cs_decoder_set_progress(cs_decoder *decoder, costeer_prompt_progress_fn call, void *user)
+{
+    decoder->progress = call;
+    decoder->progress_user = user;
+}
+
 /* ---- computing --------------------------------------------------------------------------------------------------- */
 
 void cs_decoder_begin(cs_decoder *decoder)
@@ -156,6 +174,7 @@ void cs_decoder_begin(cs_decoder *decoder)
     decoder->n_wanted_rows = 0;
     decoder->is_computed = false;
     decoder->has_logits = false;
+    decoder->is_prompt = false;
 }
 
 int32_t cs_decoder_room(const cs_decoder *decoder)
@@ -194,7 +213,7 @@ static costeer_err compute_own(cs_decoder *decoder, costeer_error *err)
     for (int32_t i = 0; i < decoder->n_tokens; i++) {
         (void)cs_llama_state_add(decoder->llama, &decoder->batch[i], decoder->batch[i].sequence);
     }
-    return cs_llama_state_compute(decoder->llama, err);
+    return cs_llama_state_compute(decoder->llama, decoder->is_prompt, err);
 }
 
 void cs_decoder_submit(cs_decoder *decoder)
@@ -286,13 +305,64 @@ static void keep_prefix(cs_decoder *decoder, int32_t s)
     (void)cs_decoder_truncate(decoder, s, n);
 }
 
-/* Fill a batch with the next tokens of all sequences, all but their last ones. */
+/* How many tokens the prompts begin with in common, the last one of each left out. */
+static int32_t count_common(const cs_decoder *decoder)
+{
+    const sequence *first = &decoder->sequences[0];
+    int32_t n = first->n_wanted - 1;
+    for (int32_t s = 1; s < decoder->n_sequences; s++) {
+        const sequence *of = &decoder->sequences[s];
+        int32_t i = 0;
+        while (i < n && i < of->n_wanted - 1 && of->wanted[i] == first->wanted[i]) {
+            i++;
+        }
+        n = i;
+    }
+    return n;
+}
+
+/* Sequence 0 must hold the shared beginning and nothing else when it is copied, as not every state can be cut afterwards. */
+static void plan_sharing(cs_decoder *decoder)
+{
+    const int32_t n_common = count_common(decoder);
+    int32_t n_saved = 0;
+    for (int32_t s = 1; s < decoder->n_sequences; s++) {
+        const int32_t n_held = decoder->sequences[s].n_held;
+        n_saved += n_held < n_common ? n_common - n_held : 0;
+    }
+    const bool is_worth_it = decoder->view == NULL && decoder->sequences[0].n_held <= n_common && n_saved >= SHARED_MIN;
+    decoder->n_shared = is_worth_it ? n_common : 0;
+    decoder->n_started -= is_worth_it ? (size_t)n_saved : 0;
+}
+
+static void copy_shared(cs_decoder *decoder)
+{
+    const int32_t n = decoder->n_shared;
+    decoder->n_shared = 0;
+    for (int32_t s = 1; s < decoder->n_sequences; s++) {
+        sequence *to = &decoder->sequences[s];
+        if (to->n_held >= n) {
+            continue;
+        }
+        if (cs_llama_state_copy(decoder->llama, 0, s)) {
+            memcpy(to->held, to->wanted, (size_t)n * sizeof *to->held);
+            to->n_held = n;
+        } else {
+            decoder->n_started += (size_t)n; /* computed after all */
+            to->n_held = 0;
+        }
+    }
+}
+
+/* Fill a batch with the next tokens of all sequences, all but their last ones; while a beginning is shared, of the first only. */
 static void fill_chunk(cs_decoder *decoder)
 {
+    const int32_t n_sequences = decoder->n_shared > 0 ? 1 : decoder->n_sequences;
     cs_decoder_begin(decoder);
-    for (int32_t s = 0; s < decoder->n_sequences; s++) {
+    for (int32_t s = 0; s < n_sequences; s++) {
         sequence *of = &decoder->sequences[s];
-        while (decoder->n_tokens < decoder->n_batch && of->n_held < of->n_wanted - 1) {
+        const int32_t end = decoder->n_shared > 0 ? decoder->n_shared : of->n_wanted - 1;
+        while (decoder->n_tokens < decoder->n_chunk && of->n_held < end) {
             (void)cs_decoder_add(decoder, s, of->wanted[of->n_held], false);
         }
     }
@@ -319,21 +389,38 @@ static size_t count_left(const cs_decoder *decoder)
     return n;
 }
 
+/* The last chunk has the last tokens of all sequences, which must fit even where there are more sequences than a piece has room
+ * for. */
 static void submit_chunk(cs_decoder *decoder)
 {
-    decoder->is_last = count_left(decoder) <= (size_t)decoder->n_batch;
+    if (decoder->n_shared > 0 && decoder->sequences[0].n_held == decoder->n_shared) {
+        copy_shared(decoder);
+    }
+    const size_t n_max = (size_t)(decoder->n_chunk > decoder->n_sequences ? decoder->n_chunk : decoder->n_sequences);
+    decoder->is_last = decoder->n_shared == 0 && count_left(decoder) <= n_max;
     if (decoder->is_last) {
         fill_last(decoder);
     } else {
         fill_chunk(decoder);
     }
+    decoder->is_prompt = true;
     cs_decoder_submit(decoder);
+}
+
+static void report_progress(const cs_decoder *decoder)
+{
+    if (decoder->progress != NULL && decoder->is_prompt) {
+        const costeer_prompt_progress progress = {
+            .model = decoder->component, .n_done = decoder->n_done, .n_all = decoder->n_started};
+        decoder->progress(&progress, decoder->progress_user);
+    }
 }
 
 costeer_err cs_decoder_start_prefill(cs_decoder *decoder, costeer_error *err)
 {
     cs_decoder_begin(decoder);
     decoder->n_started = 0;
+    decoder->n_done = 0;
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         if (decoder->sequences[s].n_wanted == 0) {
             return cs_error_set(err, COSTEER_ESTATE, decoder->component, "no prompt was set for sequence %d", s);
@@ -341,6 +428,7 @@ costeer_err cs_decoder_start_prefill(cs_decoder *decoder, costeer_error *err)
         keep_prefix(decoder, s);
     }
     decoder->n_started = count_left(decoder);
+    plan_sharing(decoder);
     submit_chunk(decoder);
     return COSTEER_OK;
 }
@@ -372,8 +460,14 @@ costeer_err cs_decoder_start_step(cs_decoder *decoder, int32_t token, costeer_er
 
 costeer_err cs_decoder_finish(cs_decoder *decoder, size_t *n_computed, costeer_error *err)
 {
+    report_progress(decoder);
     costeer_err code = cs_decoder_wait(decoder, err);
-    while (code == COSTEER_OK && !decoder->is_last) {
+    while (code == COSTEER_OK) {
+        decoder->n_done += (size_t)decoder->n_tokens;
+        report_progress(decoder);
+        if (decoder->is_last) {
+            break;
+        }
         submit_chunk(decoder);
         code = cs_decoder_wait(decoder, err);
     }

@@ -18,12 +18,13 @@ typedef struct cs_decoder cs_decoder;
 typedef bool (*cs_decoder_stop_fn)(void *user);
 
 typedef struct cs_decoder_params {
-    const char *component;   /**< for messages, static: "slm" or "llm" */
-    int32_t n_sequences;     /**< >= 1 */
-    int32_t n_ctx;           /**< tokens that each sequence can hold; 0: what the model was trained for, at most 8192 */
-    int32_t n_threads;       /**< >= 1 */
-    int32_t n_rows;          /**< rows of logits of one batch at most; 0: one per sequence */
-    cs_decoder_stop_fn stop; /**< may be NULL */
+    const char *component;    /**< for messages, static: "slm" or "llm" */
+    int32_t n_sequences;      /**< >= 1 */
+    int32_t n_ctx;            /**< tokens that each sequence can hold; 0: what the model was trained for, at most 8192 */
+    int32_t n_threads;        /**< >= 1 */
+    int32_t n_threads_prompt; /**< of prefills; 0: as n_threads */
+    int32_t n_rows;           /**< rows of logits of one batch at most; 0: one per sequence */
+    cs_decoder_stop_fn stop;  /**< may be NULL */
     void *stop_user;
     int32_t order; /**< of a view (core/pool.h): its place among the engine's, whenever it is opened */
 } cs_decoder_params;
@@ -43,6 +44,9 @@ int32_t cs_decoder_n_ctx(const cs_decoder *decoder);
 
 /** Ask another function whether to stop; not while something is computed. */
 void cs_decoder_set_stop(cs_decoder *decoder, cs_decoder_stop_fn stop, void *user);
+
+/** Have prefills report how far they are; not while something is computed. A view reports nothing. */
+void cs_decoder_set_progress(cs_decoder *decoder, costeer_prompt_progress_fn call, void *user);
 
 /* ---- batches ----------------------------------------------------------------------------------------------------- */
 
@@ -98,7 +102,8 @@ costeer_err cs_decoder_set_prompt(cs_decoder *decoder, int32_t sequence, const i
                                   const char *what, costeer_error *err);
 
 /**
- * Compute the prompts, but for what the sequences hold already; at least the last token of each.
+ * Compute the prompts, but for what the sequences hold already; at least the last token of each. A beginning that all share is
+ * computed once, for the first of them, and copied.
  *
  * @param[out] n_computed  tokens computed, over all sequences; may be NULL
  * @return COSTEER_OK; COSTEER_ECANCELED when stopped; COSTEER_ESTATE without prompts; COSTEER_EINTERNAL

@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A batch of so many tokens is computed as prompts are: no steps or drafts of sessions have as many. */
+#define PROMPT_MIN 256
+
 /* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* The first of n free places in a row, −1: there are none. */
@@ -134,6 +137,7 @@ static void fill_batch(cs_engine *engine)
         }
         n_tokens += view->n_tokens;
         n_rows += view->n_wanted;
+        engine->n_tokens = n_tokens;
     }
 }
 
@@ -180,7 +184,7 @@ static void run_step(cs_engine *engine)
     for (engine->from = 0; engine->from < engine->n_step; engine->from = engine->to) {
         costeer_error error = {.code = COSTEER_OK};
         fill_batch(engine);
-        const costeer_err code = cs_llama_state_compute(engine->llama, &error);
+        const costeer_err code = cs_llama_state_compute(engine->llama, engine->n_tokens >= PROMPT_MIN, &error);
         for (int32_t i = engine->from; i < engine->to; i++) {
             take_result(engine, engine->step[i], code, &error);
         }
@@ -249,6 +253,7 @@ static costeer_err create(cs_engine *engine, const costeer_model *model, const c
                                      .n_sequences = params->n_sequences,
                                      .n_ctx = params->n_ctx,
                                      .n_threads = params->n_threads,
+                                     .n_threads_prompt = params->n_threads_prompt,
                                      .n_rows = params->n_rows,
                                      .stop = should_stop,
                                      .stop_user = engine};

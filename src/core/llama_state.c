@@ -7,6 +7,7 @@
 #include "core/llama_state.h"
 
 #include "core/model_internal.h"
+#include "core/turn.h"
 #include "util/error.h"
 
 #include <llama.h>
@@ -30,11 +31,16 @@
 struct cs_llama_state {
     struct llama_context *context;
     llama_memory_t memory;
-    struct ggml_threadpool *pool;
+    struct ggml_threadpool *pool;        /* of steps */
+    struct ggml_threadpool *prompt_pool; /* of prompts; the same one when they have as many threads */
+    int32_t n_threads;
+    int32_t n_threads_prompt;
+    bool takes_turns; /* with other prompts: it computes on the CPU */
     struct llama_batch batch;
     int32_t n_sequences;
     int32_t n_ctx;
     int32_t n_batch;
+    int32_t n_ubatch;
     int32_t n_rows;
     bool can_cut;
     const char *component;
@@ -51,27 +57,27 @@ static bool should_abort(void *user)
 }
 
 /* Pieces so small that the widest intermediate results (gate, up and their product; some of the embedding's width) fit. */
-static uint32_t pick_ubatch(const costeer_model *model)
+static int32_t pick_ubatch(const costeer_model *model)
 {
     const costeer_model_info *info = costeer_model_get_info(model);
     const size_t n_ff = cs_model_n_ff(model) > 0 ? (size_t)cs_model_n_ff(model) : 4 * (size_t)info->n_embd;
     const size_t bytes_per_token = sizeof(float) * (3 * n_ff + 4 * (size_t)info->n_embd);
     size_t n = UBATCH_BYTES / bytes_per_token / UBATCH_MIN * UBATCH_MIN;
     n = n < UBATCH_MIN ? UBATCH_MIN : n;
-    return (uint32_t)(n > UBATCH_MAX ? UBATCH_MAX : n);
+    return (int32_t)(n > UBATCH_MAX ? UBATCH_MAX : n);
 }
 
-static struct llama_context_params context_params(cs_llama_state *state, const costeer_model *model, int32_t n_threads)
+static struct llama_context_params context_params(cs_llama_state *state, const costeer_model *model)
 {
     struct llama_context_params out = llama_context_default_params();
     const uint32_t n_sequences = (uint32_t)state->n_sequences;
     out.n_ctx = (uint32_t)state->n_ctx * n_sequences;
     out.n_batch = (uint32_t)state->n_batch;
-    out.n_ubatch = pick_ubatch(model);
+    out.n_ubatch = (uint32_t)state->n_ubatch;
     out.n_seq_max = n_sequences;
     out.n_outputs_max = (uint32_t)(state->n_rows > state->n_sequences ? state->n_rows : state->n_sequences); /* it insists */
-    out.n_threads = n_threads;
-    out.n_threads_batch = n_threads;
+    out.n_threads = state->n_threads;
+    out.n_threads_batch = state->n_threads;
     out.kv_unified = false;
     out.no_perf = true;
     out.offload_kqv = cs_model_is_offloaded(model);
@@ -82,16 +88,33 @@ static struct llama_context_params context_params(cs_llama_state *state, const c
 }
 
 /* llama.cpp would otherwise start and end threads for every step. They sleep between steps: the other model needs the cores. */
-static bool attach_threads(cs_llama_state *state, int32_t n_threads)
+static struct ggml_threadpool *start_threads(int32_t n_threads)
 {
     struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll = 0;
-    state->pool = ggml_threadpool_new(&params);
-    if (state->pool == NULL) {
+    return ggml_threadpool_new(&params);
+}
+
+static bool attach_threads(cs_llama_state *state)
+{
+    state->pool = start_threads(state->n_threads);
+    state->prompt_pool = state->n_threads_prompt == state->n_threads ? state->pool : start_threads(state->n_threads_prompt);
+    if (state->pool == NULL || state->prompt_pool == NULL) {
         return false;
     }
     llama_attach_threadpool(state->context, state->pool, state->pool);
     return true;
+}
+
+/* llama.cpp takes a step of two sequences for a batch, so what is a prompt is decided here. */
+static void use_threads(cs_llama_state *state, bool is_prompt)
+{
+    if (state->prompt_pool != state->pool) {
+        const int32_t n_threads = is_prompt ? state->n_threads_prompt : state->n_threads;
+        struct ggml_threadpool *pool = is_prompt ? state->prompt_pool : state->pool;
+        llama_attach_threadpool(state->context, pool, pool);
+        llama_set_n_threads(state->context, n_threads, n_threads);
+    }
 }
 
 static void set_sizes(cs_llama_state *state, const costeer_model *model, const cs_decoder_params *params)
@@ -102,7 +125,12 @@ static void set_sizes(cs_llama_state *state, const costeer_model *model, const c
     state->n_ctx = params->n_ctx > 0 ? params->n_ctx : n_ctx_default;
     state->n_batch = state->n_ctx < N_BATCH ? state->n_ctx : N_BATCH;
     state->n_batch = state->n_batch < state->n_sequences ? state->n_sequences : state->n_batch; /* a step is one batch */
+    state->n_ubatch = pick_ubatch(model);
+    state->n_ubatch = state->n_ubatch < state->n_batch ? state->n_ubatch : state->n_batch;
     state->n_rows = params->n_rows > 0 ? params->n_rows : params->n_sequences;
+    state->n_threads = params->n_threads;
+    state->n_threads_prompt = params->n_threads_prompt > 0 ? params->n_threads_prompt : params->n_threads;
+    state->takes_turns = !cs_model_is_offloaded(model);
 }
 
 static costeer_err create(cs_llama_state *state, const costeer_model *model, const cs_decoder_params *params, costeer_error *err)
@@ -115,7 +143,7 @@ static costeer_err create(cs_llama_state *state, const costeer_model *model, con
     state->stop_user = params->stop_user;
     state->can_cut = !llama_model_is_recurrent(llama) && !llama_model_is_hybrid(llama);
     cs_engine_error_clear();
-    state->context = llama_init_from_model(llama, context_params(state, model, params->n_threads));
+    state->context = llama_init_from_model(llama, context_params(state, model));
     if (state->context == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, params->component,
                             "%s: llama.cpp could not make %d times %d tokens of context (%s); use a smaller --ctx-size", path,
@@ -130,7 +158,7 @@ static costeer_err create(cs_llama_state *state, const costeer_model *model, con
                             "%s: keeps no state between tokens, so it cannot generate text", path);
     }
     state->batch = llama_batch_init(state->n_batch, 0, 1);
-    if (state->batch.token == NULL || !attach_threads(state, params->n_threads)) {
+    if (state->batch.token == NULL || !attach_threads(state)) {
         return cs_error_set(err, COSTEER_ENOMEM, params->component, "%s: no memory for its batches and threads", path);
     }
     return COSTEER_OK;
@@ -144,6 +172,10 @@ static costeer_err check_params(const costeer_model *model, const cs_decoder_par
     if (params->n_threads < 1 || params->n_threads > GGML_MAX_N_THREADS) {
         return cs_error_set(err, COSTEER_EINVAL, params->component, "n_threads is %d; give 1 to %d", params->n_threads,
                             GGML_MAX_N_THREADS);
+    }
+    if (params->n_threads_prompt < 0 || params->n_threads_prompt > GGML_MAX_N_THREADS) {
+        return cs_error_set(err, COSTEER_EINVAL, params->component, "n_threads_prompt is %d; give 1 to %d, or 0",
+                            params->n_threads_prompt, GGML_MAX_N_THREADS);
     }
     if (params->n_ctx < 0) {
         return cs_error_set(err, COSTEER_EINVAL, params->component, "n_ctx is %d; give a number of tokens, or 0", params->n_ctx);
@@ -184,6 +216,9 @@ void cs_llama_state_free(cs_llama_state *state)
     if (state->context != NULL) {
         llama_free(state->context);
     }
+    if (state->prompt_pool != NULL && state->prompt_pool != state->pool) {
+        ggml_threadpool_free(state->prompt_pool);
+    }
     if (state->pool != NULL) {
         ggml_threadpool_free(state->pool);
     }
@@ -201,6 +236,11 @@ int32_t cs_llama_state_n_ctx(const cs_llama_state *state)
 int32_t cs_llama_state_n_batch(const cs_llama_state *state)
 {
     return state->n_batch;
+}
+
+int32_t cs_llama_state_n_piece(const cs_llama_state *state)
+{
+    return state->n_ubatch;
 }
 
 int32_t cs_llama_state_n_rows(const cs_llama_state *state)
@@ -232,11 +272,8 @@ int32_t cs_llama_state_add(cs_llama_state *state, const cs_batch_token *token, i
     return i;
 }
 
-costeer_err cs_llama_state_compute(cs_llama_state *state, costeer_error *err)
+static costeer_err decode(cs_llama_state *state, costeer_error *err)
 {
-    if (should_abort(state)) { /* small models finish before llama.cpp asks */
-        return cs_error_set(err, COSTEER_ECANCELED, state->component, "cancelled");
-    }
     cs_engine_error_clear();
     cs_engine_set_stop(should_abort, state);
     const int32_t result = llama_decode(state->context, state->batch);
@@ -249,6 +286,21 @@ costeer_err cs_llama_state_compute(cs_llama_state *state, costeer_error *err)
     }
     return cs_error_set(err, COSTEER_EINTERNAL, state->component, "llama.cpp failed to decode a batch of %d tokens: %d (%s)",
                         state->batch.n_tokens, result, cs_engine_error());
+}
+
+costeer_err cs_llama_state_compute(cs_llama_state *state, bool is_prompt, costeer_error *err)
+{
+    const bool takes_turn = is_prompt && state->takes_turns;
+    if (should_abort(state) ||
+        (takes_turn && !cs_turn_take(should_abort, state))) { /* small models finish before llama.cpp asks */
+        return cs_error_set(err, COSTEER_ECANCELED, state->component, "cancelled");
+    }
+    use_threads(state, is_prompt);
+    const costeer_err code = decode(state, err);
+    if (takes_turn) {
+        cs_turn_give();
+    }
+    return code;
 }
 
 const float *cs_llama_state_row(const cs_llama_state *state, int32_t index)
@@ -272,4 +324,17 @@ int32_t cs_llama_state_recover(cs_llama_state *state, int32_t s)
         return 0;
     }
     return llama_memory_seq_pos_max(state->memory, s) + 1;
+}
+
+bool cs_llama_state_copy(cs_llama_state *state, int32_t from, int32_t to)
+{
+    const size_t n_bytes = llama_state_seq_get_size(state->context, from);
+    uint8_t *bytes = n_bytes > 0 ? malloc(n_bytes) : NULL;
+    const bool ok = bytes != NULL && llama_state_seq_get_data(state->context, bytes, n_bytes, from) == n_bytes &&
+                    llama_state_seq_set_data(state->context, bytes, n_bytes, to) == n_bytes;
+    free(bytes);
+    if (!ok) {
+        (void)llama_memory_seq_rm(state->memory, to, -1, -1);
+    }
+    return ok;
 }

@@ -30,6 +30,7 @@ void cs_llama_state_free(cs_llama_state *state);
 
 int32_t cs_llama_state_n_ctx(const cs_llama_state *state);   /**< tokens of a sequence */
 int32_t cs_llama_state_n_batch(const cs_llama_state *state); /**< tokens of a batch at most */
+int32_t cs_llama_state_n_piece(const cs_llama_state *state); /**< tokens of it that are computed together at most */
 int32_t cs_llama_state_n_rows(const cs_llama_state *state);  /**< rows of logits of a batch at most */
 
 /** False for recurrent models: a sequence can be dropped, but not cut. */
@@ -39,8 +40,12 @@ bool cs_llama_state_can_cut(const cs_llama_state *state);
 void cs_llama_state_begin(cs_llama_state *state);
 int32_t cs_llama_state_add(cs_llama_state *state, const cs_batch_token *token, int32_t sequence);
 
-/** Compute it. COSTEER_ECANCELED when params->stop asked for it; COSTEER_EINTERNAL with llama.cpp's message. */
-costeer_err cs_llama_state_compute(cs_llama_state *state, costeer_error *err);
+/**
+ * Compute it. COSTEER_ECANCELED when params->stop asked for it; COSTEER_EINTERNAL with llama.cpp's message.
+ *
+ * @param is_prompt  with the threads of prompts, and in turn with other prompts (core/turn.h)
+ */
+costeer_err cs_llama_state_compute(cs_llama_state *state, bool is_prompt, costeer_error *err);
 
 /** Logits behind a token of the batch computed last; NULL when there are none. */
 const float *cs_llama_state_row(const cs_llama_state *state, int32_t index);
@@ -50,5 +55,8 @@ int32_t cs_llama_state_cut(cs_llama_state *state, int32_t sequence, int32_t n);
 
 /** After a stop or a failure: what a sequence of that batch still holds. Never assume what was computed. */
 int32_t cs_llama_state_recover(cs_llama_state *state, int32_t sequence);
+
+/** Make a sequence hold exactly what another one holds, bit by bit. False: no memory, or llama.cpp cannot; `to` is empty then. */
+bool cs_llama_state_copy(cs_llama_state *state, int32_t from, int32_t to);
 
 #endif

@@ -35,7 +35,8 @@ typedef struct cs_engine_params {
     int32_t n_sequences;   /**< over all views */
     int32_t n_ctx;         /**< tokens of each sequence; 0: what the model was trained for, at most 8192 */
     int32_t n_threads;
-    int32_t n_rows; /**< rows of logits of one batch at most; 0: one per sequence */
+    int32_t n_threads_prompt; /**< of batches that are mostly prompts; 0: as n_threads */
+    int32_t n_rows;           /**< rows of logits of one batch at most; 0: one per sequence */
 } cs_engine_params;
 
 /** Create an engine and its thread. `model` and `pool` must outlive it; free it after its views. */

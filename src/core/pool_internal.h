@@ -62,7 +62,8 @@ struct cs_engine {
     bool quits;
     cs_view *step[CS_ENGINE_SEQUENCES_MAX]; /* views that are computed now, by place */
     int32_t n_step;
-    int32_t from; /* the shared batch that is computed now: step[from … to) */
+    int32_t n_tokens; /* of the shared batch */
+    int32_t from;     /* the shared batch that is computed now: step[from … to) */
     int32_t to;
 };
 

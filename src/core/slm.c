@@ -288,10 +288,14 @@ static costeer_err create(const costeer_model *model, const costeer_slm_params *
                                        .n_sequences = params->n_contexts + 1,
                                        .n_ctx = params->n_ctx,
                                        .n_threads = params->n_threads,
+                                       .n_threads_prompt = params->n_threads_prompt,
                                        .n_rows = cs_slm_n_rows(params),
                                        .stop = is_cancelled,
                                        .stop_user = slm};
         code = cs_decoder_create(model, &own, &slm->decoder, err);
+        if (code == COSTEER_OK) {
+            cs_decoder_set_progress(slm->decoder, params->on_prompt, params->on_prompt_user);
+        }
     }
     code = code == COSTEER_OK ? build(slm, params, err) : code;
     if (code != COSTEER_OK) {

@@ -77,6 +77,7 @@ static costeer_err create_engine(const costeer_eval *eval, cs_pool *pool, const 
                                      .n_sequences = n_all,
                                      .n_ctx = eval->params.models.n_ctx,
                                      .n_threads = n_threads,
+                                     .n_threads_prompt = eval->params.models.n_threads_prompt,
                                      .n_rows = n_all * cs_ensemble_rows_per_sequence(&eval->params.models)};
     return cs_engine_create(pool, model, &params, out, err);
 }
