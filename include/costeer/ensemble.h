@@ -35,7 +35,7 @@ typedef struct costeer_ensemble_params {
     int32_t n_ctx;             /**< tokens of prompt and answer; 0: what each model was trained for, at most 8192 */
     int32_t n_threads_llm;
     int32_t n_threads_slm;
-    int32_t n_threads_prompt; /**< for prompts, which the models compute in turn: all cores are best; 0: as the two above */
+    int32_t n_threads_prompt; /**< of prompts, which models compute in turn: all cores are best; 0: as the two above */
     costeer_prompt_progress_fn on_prompt; /**< told how far the reading of prompts is; may be NULL; not with shared engines */
     void *on_prompt_user;
     int32_t n_drafts;          /**< longest draft of the SLM; 0: none */

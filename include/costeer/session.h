@@ -78,8 +78,7 @@ typedef struct costeer_slm_params {
     int32_t n_contexts; /**< experts, 1 … COSTEER_DELTAS_MAX */
     int32_t n_ctx;      /**< tokens of prompt and answer of each sequence; 0: what the model was trained for, at most 8192 */
     int32_t n_threads;  /**< >= 1 */
-    int32_t
-        n_threads_prompt; /**< for prompts, which the models of a process compute in turn: all cores are best; 0: as n_threads */
+    int32_t n_threads_prompt;             /**< of prompts, which models compute in turn: all cores are best; 0: n_threads */
     costeer_prompt_progress_fn on_prompt; /**< told how far the reading of prompts is; may be NULL */
     void *on_prompt_user;
     int32_t n_drafts;                   /**< longest draft that will be asked for; 0: none */

@@ -148,6 +148,7 @@ static int run_column(comparison *c, cs_column *column)
     request.params.on_position = on_position;
     request.params.user = c;
     costeer_err status = cs_cli_answer_run(&request, &column->answer);
+    cs_prompt_progress_clear(&c->setup.progress);
     clear_status(c);
     column->was_run = status == COSTEER_OK || status == COSTEER_ECANCELED;
     if (status == COSTEER_EABORTED) {

@@ -182,7 +182,8 @@ static int load_models(evaluation *e)
             cs_fail(CS_EXIT_USAGE, "drafts need one vocabulary, and those of LLM and SLM differ; use --cloud-mode streamed");
     }
     if (exit_code == CS_EXIT_OK && e->settings.judge != NULL) {
-        exit_code = cs_model_load(e->settings.judge, NULL, s->gpu_layers_llm, s->quiet, &e->judge);
+        exit_code =
+            cs_model_load(e->settings.judge, NULL, s->gpu_layers_llm, cs_progress_kind_of(s->quiet, s->verbose), &e->judge);
     }
     return exit_code;
 }
@@ -260,6 +261,7 @@ static int create_eval(evaluation *e)
                                              .n_ctx = s->ctx_size,
                                              .n_threads_llm = s->threads_llm,
                                              .n_threads_slm = s->threads_slm,
+                                             .n_threads_prompt = s->threads_prompt,
                                              .n_drafts = cs_settings_n_drafts(s)},
                                   .session = e->session,
                                   .items = e->items,

@@ -179,6 +179,7 @@ static int answer(generation *g)
     request.params.on_position = on_position;
     request.params.user = g;
     costeer_err status = cs_cli_answer_run(&request, &g->answer);
+    cs_prompt_progress_clear(&s->progress);
     exit_code = close_outputs(g, judge(g));
     cs_report_tell_local(s, &g->answer);
     if (status == COSTEER_OK || status == COSTEER_ECANCELED) {

@@ -351,14 +351,15 @@ static int serve(const node_settings *settings, const listen_address *address, c
 static int load_and_serve(node_settings *settings, const listen_address *address)
 {
     cs_settings common = {.threads_llm = settings->threads, .log_level = settings->log_level, .quiet = settings->quiet};
-    cs_settings_prepare(&common);
+    cs_settings_prepare(&common, 1);
     settings->threads = common.threads_llm;
     allow_descriptors(settings->max_sessions);
     char *token = NULL;
     costeer_model *model = NULL;
     int exit_code = read_token(settings, &token);
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_model_load(settings->model, "costeer-llm.gguf", settings->gpu_layers, settings->quiet, &model);
+        exit_code = cs_model_load(settings->model, "costeer-llm.gguf", settings->gpu_layers,
+                                  cs_progress_kind_of(settings->quiet, false), &model);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = serve(settings, address, model, token);

@@ -34,7 +34,7 @@ static const cs_option score_options[] = {
      .value_name = "N",
      .range = {.min = 1, .max = 512},
      .offset = offsetof(cs_settings, threads_llm),
-     .help = "Threads for the model; without: all cores but one, at least 1"},
+     .help = "Threads for the model; without: all cores but one, at least 1; texts are read with all"},
     {.name = "ctx-size",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -102,14 +102,15 @@ static int find_ends(scoring *s)
 
 static int open_cloud(scoring *s)
 {
-    costeer_local_params params = {.n_ctx = s->settings.ctx_size, .n_threads = s->settings.threads_llm};
+    costeer_local_params params = {
+        .n_ctx = s->settings.ctx_size, .n_threads = s->settings.threads_llm, .n_threads_prompt = s->settings.threads_prompt};
     costeer_error err = {.code = COSTEER_OK};
     return costeer_cloud_create_local(s->model, &params, &s->cloud, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
 }
 
 static int prepare(scoring *s, const cs_arguments *arguments)
 {
-    cs_settings_prepare(&s->settings);
+    cs_settings_prepare(&s->settings, 1);
     if (arguments->n == 0 && s->settings.query_file == NULL) {
         return cs_fail(CS_EXIT_USAGE, "score: needs the query that the text answers, as an argument or with --query-file");
     }
@@ -118,8 +119,8 @@ static int prepare(scoring *s, const cs_arguments *arguments)
         exit_code = cs_input_read_text(s->settings.text, "text", &s->text);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code =
-            cs_model_load(s->settings.model, "costeer-llm.gguf", s->settings.gpu_layers_llm, s->settings.quiet, &s->model);
+        exit_code = cs_model_load(s->settings.model, "costeer-llm.gguf", s->settings.gpu_layers_llm,
+                                  cs_progress_kind_of(s->settings.quiet, s->settings.verbose), &s->model);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = tokenize(s);

@@ -8,8 +8,6 @@
 #include "cli/pair.h"
 
 #include "cli/message.h"
-#include "cli/signals.h"
-#include "util/clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +17,6 @@
 #ifndef COSTEER_MODELS_DIR
 #define COSTEER_MODELS_DIR "/usr/local/share/costeer/models"
 #endif
-
-/* Small models load faster than this, and a line that flashes by tells nothing. */
-#define PROGRESS_AFTER_US 400000
 
 /* ---- the built-in pair ------------------------------------------------------------------------------------------- */
 
@@ -68,27 +63,8 @@ int cs_builtin_path(const char *file, char *path, size_t size)
 
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
-typedef struct progress {
-    const char *name;
-    int64_t start_us;
-    bool is_shown; /* progress may be shown at all */
-    bool is_there; /* and a line stands on the terminal */
-    int percent;
-} progress;
-
-static bool on_progress(float share, void *user)
-{
-    progress *p = user;
-    int percent = (int)(share * 100.0F);
-    if (p->is_shown && percent != p->percent && cs_clock_us() - p->start_us > PROGRESS_AFTER_US) {
-        p->percent = percent;
-        p->is_there = true;
-        fprintf(stderr, "\r\033[Kloading %s %d%%", p->name, percent);
-    }
-    return !cs_interrupted();
-}
-
-static int load(const char *path, const char *builtin_file, costeer_model_params params, bool quiet, costeer_model **out)
+static int load(const char *path, const char *builtin_file, costeer_model_params params, cs_progress_kind shown,
+                costeer_model **out)
 {
     char builtin[4096];
     if (path == NULL) {
@@ -98,39 +74,42 @@ static int load(const char *path, const char *builtin_file, costeer_model_params
         }
         path = builtin;
     }
-    const char *slash = strrchr(path, '/');
-    progress p = {.name = slash != NULL ? slash + 1 : path, .start_us = cs_clock_us(), .percent = -1};
-    p.is_shown = !quiet && cs_stderr_is_terminal();
-    params.progress = on_progress;
-    params.progress_user = &p;
+    cs_load_progress progress;
+    cs_load_progress_start(&progress, shown, path);
+    params.progress = cs_load_progress_show;
+    params.progress_user = &progress;
     costeer_error err = {.code = COSTEER_OK};
     costeer_err code = costeer_model_load(path, &params, out, &err);
-    if (p.is_there) {
-        fputs("\r\033[K", stderr);
-    }
+    cs_load_progress_end(&progress, code == COSTEER_OK);
     return code == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
 }
 
-int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, bool quiet, costeer_model **out)
+int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, cs_progress_kind shown, costeer_model **out)
 {
     costeer_model_params params = {.n_gpu_layers = n_gpu_layers};
-    return load(path, builtin_file, params, quiet, out);
+    return load(path, builtin_file, params, shown, out);
+}
+
+static cs_progress_kind shown_for(const cs_settings *settings)
+{
+    return cs_progress_kind_of(settings->quiet, settings->verbose);
 }
 
 static int load_slm(const cs_settings *settings, bool vocab_only, costeer_model **out)
 {
     costeer_model_params params = {.n_gpu_layers = vocab_only ? 0 : settings->gpu_layers_slm, .vocab_only = vocab_only};
-    return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, out);
+    return load(settings->slm, "costeer-slm.gguf", params, shown_for(settings), out);
 }
 
 /* The LLM of a node is not loaded; what spells its tokens is, unless the SLM does. */
 static int load_llm(const cs_settings *settings, const cs_pair_needs *needs, cs_pair *out)
 {
     if (settings->cloud == NULL) {
-        return cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, settings->quiet, &out->llm);
+        return cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, shown_for(settings), &out->llm);
     }
     if (settings->llm != NULL) {
-        return load(settings->llm, "costeer-llm.gguf", (costeer_model_params){.vocab_only = true}, settings->quiet, &out->llm);
+        return load(settings->llm, "costeer-llm.gguf", (costeer_model_params){.vocab_only = true}, shown_for(settings),
+                    &out->llm);
     }
     return needs->slm ? CS_EXIT_OK : load_slm(settings, true, &out->slm);
 }
@@ -140,10 +119,10 @@ static int load_tuned(const cs_settings *settings, cs_pair *out)
 {
     costeer_model_params params = {.n_gpu_layers = settings->gpu_layers_slm};
     if (!costeer_model_is_adapter(settings->tuned_slm)) {
-        return load(settings->tuned_slm, "costeer-slm.gguf", params, settings->quiet, &out->tuned);
+        return load(settings->tuned_slm, "costeer-slm.gguf", params, shown_for(settings), &out->tuned);
     }
     params.lora_path = settings->tuned_slm;
-    return load(settings->slm, "costeer-slm.gguf", params, settings->quiet, &out->tuned);
+    return load(settings->slm, "costeer-slm.gguf", params, shown_for(settings), &out->tuned);
 }
 
 /* One line for all models that compute here, before anything is computed in vain. */
@@ -158,7 +137,7 @@ static void warn_of_ctx_size(const cs_settings *settings, const cs_pair_needs *n
             least = info;
         }
     }
-    if (least != NULL && settings->ctx_size > least->n_ctx_train && !settings->quiet) {
+    if (least != NULL && settings->ctx_size > least->n_ctx_train && !shown_for(settings)) {
         const char *slash = strrchr(least->path, '/');
         cs_fail(CS_EXIT_OK, "warning: --ctx-size %d: %s was trained for %d tokens; what lies beyond may be nonsense",
                 (int)settings->ctx_size, slash != NULL ? slash + 1 : least->path, (int)least->n_ctx_train);

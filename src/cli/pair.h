@@ -2,6 +2,7 @@
 #ifndef CS_CLI_PAIR_H
 #define CS_CLI_PAIR_H
 
+#include "cli/progress.h"
 #include "cli/settings.h"
 
 #include <costeer/model.h>
@@ -26,7 +27,7 @@ typedef struct cs_pair {
 int cs_builtin_path(const char *file, char *path, size_t size);
 
 /** Load one model; path NULL: the built-in file of that name. Returns an exit code. */
-int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, bool quiet, costeer_model **out);
+int cs_model_load(const char *path, const char *builtin_file, int32_t n_gpu_layers, cs_progress_kind shown, costeer_model **out);
 
 /**
  * Load what is needed and bring the vocabularies together.

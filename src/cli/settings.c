@@ -7,11 +7,11 @@
 
 #include "cli/message.h"
 #include "cli/signals.h"
+#include "util/cores.h"
 
 #include <costeer/log.h>
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #define FIELD(field) .offset = offsetof(cs_settings, field)
 
@@ -72,14 +72,21 @@ static const cs_option model_options[] = {
      .value_name = "N",
      .range = {.min = 1, .max = 512},
      FIELD(threads_llm),
-     .help = "Threads for the LLM; without: all cores but one, at least 1"},
+     .help = "Threads for the LLM; without: all cores but two, at least 1: one is the SLM's, and one stays free, because every "
+             "step waits for the slowest thread. More threads than cores are slow"},
     {.name = "threads-slm",
      .kind = CS_OPTION_INT,
      .value_name = "N",
      .range = {.min = 1, .max = 512},
      .default_value = "1",
      FIELD(threads_slm),
-     .help = "Threads for the SLM"},
+     .help = "Threads for the SLM, which computes beside the LLM"},
+    {.name = "threads-prompt",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 512},
+     FIELD(threads_prompt),
+     .help = "Threads for reading prompts, which the models do in turn; without: all cores"},
     {.name = "ctx-size",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -294,7 +301,7 @@ static const cs_option output_options[] = {
      .letter = 'v',
      .kind = CS_OPTION_FLAG,
      FIELD(verbose),
-     .help = "The summary line on standard error even when that is not a terminal"},
+     .help = "Progress and summary on standard error even when that is not a terminal; progress as lines then"},
 };
 
 const cs_option_group cs_group_input = CS_OPTION_GROUP("Input", input_options);
@@ -324,11 +331,14 @@ static void set_log(const char *name)
     }
 }
 
-void cs_settings_prepare(cs_settings *settings)
+void cs_settings_prepare(cs_settings *settings, int n_spare)
 {
+    const int n_cores = cs_cores_count();
     if (settings->threads_llm == 0) {
-        long n_cores = sysconf(_SC_NPROCESSORS_ONLN);
-        settings->threads_llm = n_cores > 2 ? (int32_t)(n_cores - 1) : 1;
+        settings->threads_llm = n_cores > n_spare + 1 ? n_cores - n_spare : 1;
+    }
+    if (settings->threads_prompt == 0) {
+        settings->threads_prompt = n_cores;
     }
     set_log(settings->log_level);
 }
@@ -367,7 +377,7 @@ int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bo
             return cs_fail(CS_EXIT_USAGE, "--stop: an empty text would end every answer at once");
         }
     }
-    cs_settings_prepare(settings);
+    cs_settings_prepare(settings, 2);
     return CS_EXIT_OK;
 }
 

@@ -15,6 +15,7 @@ typedef struct cs_settings {
     const char *vocab; /**< a name of costeer_vocab_mode_name() */
     int32_t threads_llm;
     int32_t threads_slm;
+    int32_t threads_prompt;
     int32_t ctx_size;
     int32_t gpu_layers_llm;
     int32_t gpu_layers_slm;
@@ -107,8 +108,12 @@ bool cs_settings_drafts_privately(const cs_settings *settings);
 /** Drafts that the SLM is asked for at a time; 0: none. */
 int32_t cs_settings_n_drafts(const cs_settings *settings);
 
-/** The part of it that does not concern steering. */
-void cs_settings_prepare(cs_settings *settings);
+/**
+ * The part of it that does not concern steering.
+ *
+ * @param n_spare  cores that the LLM's threads leave to others when --threads-llm is not given
+ */
+void cs_settings_prepare(cs_settings *settings, int n_spare);
 
 /** The session parameters that the settings give; what depends on the method, callbacks and the chat are left to the caller. */
 costeer_session_params cs_settings_session(const cs_settings *settings);

@@ -16,6 +16,7 @@ void cs_setup_init(cs_setup *setup)
     setup->out.fd = -1;
     setup->trace.fd = -1;
     setup->audit.fd = -1;
+    cs_prompt_progress_init(&setup->progress, CS_PROGRESS_NONE);
 }
 
 /* ---- outputs ----------------------------------------------------------------------------------------------------- */
@@ -132,6 +133,9 @@ static costeer_ensemble_params make_params(cs_setup *setup)
                                       .n_ctx = s->ctx_size,
                                       .n_threads_llm = s->threads_llm,
                                       .n_threads_slm = s->threads_slm,
+                                      .n_threads_prompt = s->threads_prompt,
+                                      .on_prompt = cs_prompt_progress_show,
+                                      .on_prompt_user = &setup->progress,
                                       .n_drafts = cs_settings_n_drafts(s),
                                       .cancel = cs_interrupt_flag()};
     if (s->cloud != NULL && uses_llm) {
@@ -157,6 +161,7 @@ static int create_ensemble(cs_setup *setup)
     if (inputs->all_contexts != NULL) {
         prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
     }
+    setup->progress.kind = cs_progress_kind_of(s->quiet, s->verbose);
     costeer_ensemble_params params = make_params(setup);
     costeer_error err = {.code = COSTEER_OK};
     if (costeer_ensemble_create(&params, &setup->ensemble, &err) != COSTEER_OK ||
@@ -310,6 +315,7 @@ int cs_setup_dispose(cs_setup *setup, int exit_code)
         int error = cs_output_close(&setup->audit);
         exit_code = error != 0 && exit_code == CS_EXIT_OK ? cs_fail_output(setup->audit.name, error) : exit_code;
     }
+    cs_prompt_progress_dispose(&setup->progress);
     cs_remote_dispose(&setup->remote);
     cs_pair_dispose(&setup->pair);
     cs_inputs_dispose(&setup->inputs);

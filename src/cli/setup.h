@@ -6,6 +6,7 @@
 #include "cli/inputs.h"
 #include "cli/methods.h"
 #include "cli/pair.h"
+#include "cli/progress.h"
 #include "cli/remote.h"
 #include "util/file.h"
 
@@ -17,6 +18,7 @@ typedef struct cs_setup {
     cs_output trace;
     cs_output audit;
     cs_pair pair;
+    cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
     costeer_ensemble *ensemble;
 } cs_setup;

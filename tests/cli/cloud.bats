@@ -87,7 +87,7 @@ start_own_node() {
 
 @test "the summary tells of the cloud in short, and of drafts that were withdrawn" {
     run --separate-stderr costeer generate -v "${cloud[@]}" "$query"
-    [[ $stderr =~ ^costeer:\ [0-9]+\ tokens,.*\;\ cloud:\ [0-9]+\ corrected,\ [0-9.]+\ bytes\ a\ token\ up,\ [0-9]+\ down$ ]]
+    [[ ${stderr_lines[-1]} =~ ^costeer:\ [0-9]+\ tokens,.*\;\ cloud:\ [0-9]+\ corrected,\ [0-9.]+\ bytes\ a\ token\ up,\ [0-9]+\ down$ ]]
     run --separate-stderr costeer generate -v "${cloud[@]}" --cloud-mode drafted "$query"
     [[ $stderr =~ \;\ [0-9]+\ of\ [0-9]+\ tokens\ sent\ were\ withdrawn$ ]]
 }

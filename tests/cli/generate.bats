@@ -141,12 +141,25 @@ generate() { costeer generate --context "$notes" "$@" "$query"; }
 
 @test "the summary is for terminals, or --verbose; -q silences it" {
     run --separate-stderr generate --verbose
-    [[ $stderr =~ ^costeer:\ [0-9]+\ tokens,\ .*\ tok/s ]]
+    [[ ${stderr_lines[-1]} =~ ^costeer:\ [0-9]+\ tokens,\ .*\ tok/s ]]
     run --separate-stderr generate --verbose -q
     succeeded
     run "$helpers/drive.py" terminal -- "$COSTEER" generate --context "$notes" --max-tokens 5 "$query"
     [ "$status" -eq 0 ]
     [[ ${lines[-1]} =~ tok/s,\ [0-9]+\ steered\ \(strength\ 1.783\),\ all\ certified,\ length ]]
+}
+
+@test "progress stays as lines with --verbose off a terminal; -q and JSON have none of it" {
+    run --separate-stderr generate --verbose --json
+    answer=$output
+    [[ $stderr == *"costeer: loaded costeer-llm.gguf"* && $stderr == *"costeer: loaded costeer-slm.gguf"* ]]
+    [[ $stderr =~ costeer:\ prompts:\ read\ [0-9]+\ tokens && $stderr != *$'\r'* ]]
+    printf '%s\n' "$answer" >"$out"
+    json "$out" 'd["n_tokens"] > 0'
+    run --separate-stderr generate
+    [ "$status" -eq 0 ] && [[ $stderr != *loaded* && $stderr != *read* ]]
+    run --separate-stderr generate --verbose -q
+    succeeded
 }
 
 @test "the library's messages are shown on request and hold nothing private" {
