@@ -116,6 +116,14 @@ class SameAnswerTest(engine_device.TestCase):
                         with self.subTest(api=api, k=k, mode=mode):
                             self.assert_same(reference(2), ask(engine, 2, "--base-top-k", k, "--cloud-mode", mode, api=api))
 
+    def test_ids_that_pad_the_output_take_no_tokens_place(self):
+        """All that is asked for is all of the vocabulary, and known to be."""
+        with Engine(*ENGINES["vllm, wider than its vocabulary"]) as engine, tempfile.TemporaryDirectory() as folder:
+            trace = pathlib.Path(folder, "trace")
+            self.assert_same(reference(0), ask(engine, 0, "--base-top-k", 0, "--trace", trace, api="vllm"))
+            lines = [json.loads(line) for line in trace.read_text().splitlines()]
+            self.assertEqual({(line["n_entries"], line["certified"]) for line in lines}, {(1024, True)})
+
     def test_temperature_draws_the_same_tokens(self):
         options = ("--temperature", "0.9", "--seed", 7)
         with Engine(*ENGINES["vllm"]) as engine:
