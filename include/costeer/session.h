@@ -64,6 +64,9 @@ typedef struct costeer_delta_source_ops {
      * each array itself, as for raw logits over the SLM's own vocabulary.
      */
     void (*normalisers)(costeer_delta_source *self, size_t i, double *expert, double *amateur);
+    /** Batches that steps and drafts have computed since begin, which are not as many as steps: what a draft computed is there
+     * already, and several tokens may need more than one. NULL: one for each step. */
+    int32_t (*count_batches)(const costeer_delta_source *self);
 } costeer_delta_source_ops;
 
 struct costeer_delta_source {
@@ -229,7 +232,7 @@ typedef struct costeer_report {
     int32_t n_certified;
     int32_t n_deepened;       /**< positions at which a deeper base was asked for */
     int32_t n_gated;          /**< positions at which the gate was closed: the cloud chose alone */
-    int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts */
+    int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts, drafts included */
     int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */
     int32_t n_uncertified;    /**< positions kept without proof (constant_k, or a cloud that gives no more) */
     int32_t n_near_ties;      /**< positions with near_tie */

@@ -40,6 +40,7 @@ struct cs_decoder {
     int32_t n_batch;
     int32_t n_rows;
     int32_t n_vocab_padded;
+    int32_t n_batches; /* computed since the prompts */
     bool is_submitted;
     bool is_computed; /* the batch is: its rows can be read */
     bool has_logits;  /* of the last prefill or step */
@@ -237,8 +238,15 @@ costeer_err cs_decoder_wait(cs_decoder *decoder, costeer_error *err)
     decoder->is_computed = code == COSTEER_OK;
     if (code != COSTEER_OK) {
         resynchronise(decoder);
+    } else if (!decoder->is_prompt) {
+        decoder->n_batches++;
     }
     return code;
+}
+
+int32_t cs_decoder_n_batches(const cs_decoder *decoder)
+{
+    return decoder->n_batches;
 }
 
 costeer_err cs_decoder_compute(cs_decoder *decoder, costeer_error *err)
@@ -421,6 +429,7 @@ costeer_err cs_decoder_start_prefill(cs_decoder *decoder, costeer_error *err)
     cs_decoder_begin(decoder);
     decoder->n_started = 0;
     decoder->n_done = 0;
+    decoder->n_batches = 0;
     for (int32_t s = 0; s < decoder->n_sequences; s++) {
         if (decoder->sequences[s].n_wanted == 0) {
             return cs_error_set(err, COSTEER_ESTATE, decoder->component, "no prompt was set for sequence %d", s);

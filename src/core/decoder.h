@@ -123,6 +123,9 @@ costeer_err cs_decoder_start_prefill(cs_decoder *decoder, costeer_error *err);
 costeer_err cs_decoder_start_step(cs_decoder *decoder, int32_t token, costeer_error *err);
 costeer_err cs_decoder_finish(cs_decoder *decoder, size_t *n_computed, costeer_error *err);
 
+/** Batches computed since the last prefill began, those of prompts left out. */
+int32_t cs_decoder_n_batches(const cs_decoder *decoder);
+
 /** Logits behind a sequence's last token, [n_vocab_padded]; valid until the next prefill or step; NULL when there are none. */
 const float *cs_decoder_logits(const cs_decoder *decoder, int32_t sequence);
 

@@ -36,6 +36,7 @@ void cs_follower_reset(cs_follower *follower, double strength)
 {
     follower->n_given = 0;
     follower->n_steps = 0;
+    follower->has_begun = false;
     cs_follower_set_strength(follower, strength);
 }
 
@@ -49,6 +50,7 @@ costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error 
         follower->source->ops->weigh(follower->source, follower->draft_weights);
     }
     const costeer_err code = follower->source->ops->begin(follower->source, err);
+    follower->has_begun = code == COSTEER_OK;
     *us += cs_clock_us() - start;
     return code;
 }
@@ -67,6 +69,13 @@ costeer_err cs_follower_follow(cs_follower *follower, const int32_t *tokens, siz
         follower->n_steps++;
     }
     return code;
+}
+
+int32_t cs_follower_n_batches(const cs_follower *follower)
+{
+    const costeer_delta_source *source = follower->source;
+    return source != NULL && follower->has_begun && source->ops->count_batches != NULL ? source->ops->count_batches(source)
+                                                                                       : follower->n_steps;
 }
 
 void cs_follower_read(cs_follower *follower)

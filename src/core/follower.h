@@ -16,6 +16,7 @@ typedef struct cs_follower {
     double draft_weights[COSTEER_DELTAS_MAX]; /* the same times the strength */
     size_t n_given;                           /* tokens of the answer that the source was given */
     int32_t n_steps;                          /* steps that this took */
+    bool has_begun;                           /* its prompts are computed */
 } cs_follower;
 
 /** Set the source and the weights. `source` may be NULL; with strength 0 it is left alone. */
@@ -44,6 +45,9 @@ const float *cs_follower_alone(const cs_follower *follower);
  * normalised distributions. Costs passes over the vocabulary: for traces, not for choosing.
  */
 double cs_follower_delta(const cs_follower *follower, int32_t n_vocab, int32_t token);
+
+/** Batches that the source has computed for this answer after its prompts. */
+int32_t cs_follower_n_batches(const cs_follower *follower);
 
 /** Draft what may follow the answer's [n_tokens] tokens, of which the source is given all but the last. */
 costeer_err cs_follower_draft(cs_follower *follower, costeer_draft_params params, const int32_t *tokens, size_t n_tokens,

@@ -485,7 +485,7 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     cs_text_out_reset(session->text);
     costeer_err code = open_cloud(session, prompt, n_prompt, report, err);
     code = code == COSTEER_OK ? run_positions(session, start, report, err) : code;
-    report->n_slm_steps = session->slm.n_steps;
+    report->n_slm_steps = cs_follower_n_batches(&session->slm);
     report->n_slm_tokens = (int32_t)session->slm.n_given;
     close_cloud(session);
     costeer_cloud_read_stats(session->cloud, &report->cloud); /* after the end, when the cloud has told its account */

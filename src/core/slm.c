@@ -143,7 +143,13 @@ static costeer_err draft(costeer_delta_source *self, const costeer_draft_params 
     return COSTEER_OK;
 }
 
-static const costeer_delta_source_ops slm_ops = {.begin = begin, .step = step, .read = read_deltas, .draft = draft};
+static int32_t count_batches(const costeer_delta_source *self)
+{
+    return cs_decoder_n_batches(((const costeer_slm *)self)->decoder);
+}
+
+static const costeer_delta_source_ops slm_ops = {
+    .begin = begin, .step = step, .read = read_deltas, .draft = draft, .count_batches = count_batches};
 
 /* ---- another vocabulary ------------------------------------------------------------------------------------------ */
 
@@ -185,7 +191,8 @@ static const costeer_delta_source_ops translated_ops = {.begin = begin_translate
                                                         .read = read_translated,
                                                         .alone = alone_translated,
                                                         .weigh = weigh_translated,
-                                                        .normalisers = normalisers_translated};
+                                                        .normalisers = normalisers_translated,
+                                                        .count_batches = count_batches};
 
 /* What the SLM follows: its own tokens (SAME), others', or text. */
 static costeer_vocab_mode mode_of(const costeer_slm_params *params)

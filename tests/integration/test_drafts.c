@@ -299,6 +299,29 @@ static void test_slm__a_draft_longer_than_a_batch_takes_is_computed_in_pieces(vo
     costeer_tokens_dispose(&prompt);
 }
 
+/* A step over what a draft has computed computes less than one batch for each token, and a draft computes without a step. */
+static void test_drafts__batches_are_counted_whoever_asked_for_them(void **state)
+{
+    (void)state;
+    twins t = create_twins(N_DRAFTS);
+    costeer_delta_source *source = costeer_slm_delta_source(t.drafting);
+    int32_t drafts[N_DRAFTS];
+    assert_int_equal(source->ops->count_batches(source), 0);
+    step(t.drafting, 300);
+    assert_int_equal(source->ops->count_batches(source), 1);
+    const int32_t n = draft(&t, N_DRAFTS, true, 1e-6, 301, drafts);
+    assert_true(n > 1);
+    assert_int_equal(source->ops->count_batches(source), 1 + n); /* each draft is chosen from a batch */
+    step(t.drafting, 301);
+    for (int32_t i = 0; i < n - 1; i++) {
+        step(t.drafting, drafts[i]);
+    }
+    assert_int_equal(source->ops->count_batches(source), 1 + n); /* all of it was there */
+    begin(t.drafting, &t.prompts[0], &t.prompts[1]);
+    assert_int_equal(source->ops->count_batches(source), 0);
+    free_twins(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_slm__a_draft_cancelled_anywhere_leaves_the_answer_where_it_was),
         cmocka_unit_test(test_slm__drafts_stop_where_the_context_window_is_full),
         cmocka_unit_test(test_slm__a_draft_longer_than_a_batch_takes_is_computed_in_pieces),
+        cmocka_unit_test(test_drafts__batches_are_counted_whoever_asked_for_them),
     };
     return cmocka_run_group_tests(tests, load_slm, free_slm);
 }
