@@ -63,8 +63,10 @@ static void slm_setup_dispose(slm_setup *setup)
 /* Make the SLM anew, for as many contexts. */
 static costeer_err slm_setup_contexts(slm_setup *setup, const cs_bench_model_params *params, int32_t n, costeer_error *err)
 {
-    const costeer_slm_params slm = {
-        .n_contexts = n, .n_ctx = params->n_prompt + params->n_context + params->n_tokens, .n_threads = params->n_threads_slm};
+    const costeer_slm_params slm = {.n_contexts = n,
+                                    .n_ctx = params->n_prompt + params->n_context + params->n_tokens,
+                                    .n_threads = params->n_threads_slm,
+                                    .n_threads_prompt = params->n_threads_prompt};
     costeer_slm_free(setup->slm);
     setup->n_contexts = n;
     const costeer_err result = costeer_slm_create(setup->model, &slm, &setup->slm, err);
@@ -267,7 +269,9 @@ static void main_job_dispose(main_job *job)
 
 static costeer_err main_job_init(main_job *job, const cs_bench_model_params *params, costeer_error *err)
 {
-    const costeer_local_params local = {.n_ctx = params->n_prompt + params->n_tokens, .n_threads = params->n_threads_llm};
+    const costeer_local_params local = {.n_ctx = params->n_prompt + params->n_tokens,
+                                        .n_threads = params->n_threads_llm,
+                                        .n_threads_prompt = params->n_threads_prompt};
     job->params = params;
     costeer_err result = costeer_model_load(params->llm, NULL, &job->llm, err);
     if (result == COSTEER_OK) {

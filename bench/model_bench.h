@@ -12,10 +12,11 @@ typedef struct cs_bench_model_params {
     const char *slm;
     int32_t n_threads_llm;
     int32_t n_threads_slm;
-    int32_t n_prompt;  /* tokens of the query's prompt, >= 1 */
-    int32_t n_context; /* tokens by which the expert's prompt is longer, >= 0 */
-    int32_t n_tokens;  /* steps, or tokens of an answer, >= 2 */
-    int32_t n_rounds;  /* >= 1; the result is the median over rounds */
+    int32_t n_threads_prompt; /* of prompts; 0: as the two above */
+    int32_t n_prompt;         /* tokens of the query's prompt, >= 1 */
+    int32_t n_context;        /* tokens by which the expert's prompt is longer, >= 0 */
+    int32_t n_tokens;         /* steps, or tokens of an answer, >= 2 */
+    int32_t n_rounds;         /* >= 1; the result is the median over rounds */
     const atomic_bool *cancel;
 } cs_bench_model_params;
 

@@ -11,6 +11,7 @@ typedef struct cs_bench_settings {
     const char *slm;
     int32_t threads_llm;
     int32_t threads_slm;
+    int32_t threads_prompt;
     int32_t n_prompt;
     int32_t n_context;
     int32_t n_tokens;

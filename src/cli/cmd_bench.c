@@ -10,6 +10,7 @@
 #include "cli/message.h"
 #include "cli/pair.h"
 #include "cli/signals.h"
+#include "util/cores.h"
 
 #include <costeer/steer.h>
 #include <inttypes.h>
@@ -50,6 +51,12 @@ static const cs_option options[] = {
      .default_value = "1",
      FIELD(threads_slm),
      .help = "Threads for the SLM"},
+    {.name = "threads-prompt",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 512},
+     FIELD(threads_prompt),
+     .help = "Threads for reading prompts (slm, generate); without: all cores"},
     {.name = "n-prompt",
      .kind = CS_OPTION_INT,
      .value_name = "N",
@@ -107,6 +114,7 @@ static cs_bench_model_params model_params(const cs_bench_settings *settings)
                                    .slm = settings->slm,
                                    .n_threads_llm = settings->threads_llm,
                                    .n_threads_slm = settings->threads_slm,
+                                   .n_threads_prompt = settings->threads_prompt > 0 ? settings->threads_prompt : cs_cores_count(),
                                    .n_prompt = settings->n_prompt,
                                    .n_context = settings->n_context,
                                    .n_tokens = settings->n_tokens,
@@ -219,11 +227,12 @@ static json_t *answer_json(const cs_bench_answer *answer)
 
 static json_t *generate_json(const cs_bench_model_params *params, const cs_bench_generate_result *r)
 {
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:f, s:I, s:I, s:I}", "bench", "generate", "threads_llm",
-                     params->n_threads_llm, "threads_slm", params->n_threads_slm, "n_prompt", params->n_prompt, "n_context",
-                     params->n_context, "n_tokens", params->n_tokens, "repeat", params->n_rounds, "alone", answer_json(&r->alone),
-                     "steered", answer_json(&r->steered), "ratio", r->ratio, "file_bytes", (json_int_t)r->file_bytes, "kv_bytes",
-                     (json_int_t)r->kv_bytes, "peak_bytes", (json_int_t)r->peak_bytes);
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:f, s:I, s:I, s:I}", "bench", "generate", "threads_llm",
+                     params->n_threads_llm, "threads_slm", params->n_threads_slm, "threads_prompt", params->n_threads_prompt,
+                     "n_prompt", params->n_prompt, "n_context", params->n_context, "n_tokens", params->n_tokens, "repeat",
+                     params->n_rounds, "alone", answer_json(&r->alone), "steered", answer_json(&r->steered), "ratio", r->ratio,
+                     "file_bytes", (json_int_t)r->file_bytes, "kv_bytes", (json_int_t)r->kv_bytes, "peak_bytes",
+                     (json_int_t)r->peak_bytes);
 }
 
 static void print_answer(cs_output *out, const char *name, const cs_bench_answer *a)
