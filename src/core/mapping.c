@@ -56,12 +56,13 @@ bool cs_mapping_warm(const char *path, cs_mapping_progress_fn progress, void *us
 /* "begin-end perms offset device inode   path", proc_pid_maps(5). */
 static void release_line(const char *line, const char *path)
 {
-    uintptr_t begin;
-    uintptr_t end;
-    int at = 0;
-    if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %*s %*s %*s %*s %n", &begin, &end, &at) == 2 && at > 0 &&
-        strcmp(line + at, path) == 0) {
-        (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* NOLINT(performance-no-int-to-ptr): the kernel's text */
+    const char *file = strchr(line, '/'); /* no field before it has one */
+    char *after;
+    const uintmax_t begin = strtoumax(line, &after, 16);
+    const uintmax_t end = *after == '-' ? strtoumax(after + 1, &after, 16) : 0;
+    if (begin < end && file != NULL && strcmp(file, path) == 0) {
+        void *address = (void *)(uintptr_t)begin; /* NOLINT(performance-no-int-to-ptr): the kernel's text */
+        (void)madvise(address, (size_t)(end - begin), MADV_DONTNEED);
     }
 }
 
