@@ -368,7 +368,7 @@ static int run_rows(evaluation *e)
     }
     int64_t start_us = cs_clock_us();
     costeer_error err = {.code = COSTEER_OK};
-    cs_eval_progress_start(&e->progress, !s->quiet && cs_stderr_is_terminal(), n_found, n_all, e->n_items);
+    cs_eval_progress_start(&e->progress, cs_progress_kind_of(s->quiet, s->verbose), n_found, n_all, e->n_items);
     costeer_err code = costeer_eval_run(e->eval, e->rows.rows, e->rows.n, n_found, on_result, e, &err);
     cs_eval_progress_clear(&e->progress);
     if (code != COSTEER_OK) {

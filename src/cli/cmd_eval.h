@@ -127,7 +127,7 @@ json_t *cs_eval_describe(const cs_eval_run *run);
 /* ---- how far it is (cmd_eval_progress.c) ------------------------------------------------------------------------- */
 
 typedef struct cs_eval_progress {
-    bool is_shown;
+    cs_progress_kind kind;
     size_t n_all;
     size_t n_items;
     size_t n_first; /**< results that were there at the start */
@@ -135,7 +135,7 @@ typedef struct cs_eval_progress {
     int64_t drawn_us;
 } cs_eval_progress;
 
-void cs_eval_progress_start(cs_eval_progress *progress, bool is_shown, size_t n_done, size_t n_all, size_t n_items);
+void cs_eval_progress_start(cs_eval_progress *progress, cs_progress_kind kind, size_t n_done, size_t n_all, size_t n_items);
 void cs_eval_progress_draw(cs_eval_progress *progress, size_t n_done);
 void cs_eval_progress_clear(const cs_eval_progress *progress);
 

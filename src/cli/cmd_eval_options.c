@@ -111,7 +111,7 @@ static const cs_option output_options[] = {
      .letter = 'v',
      .kind = CS_OPTION_FLAG,
      COMMON(verbose),
-     .help = "Tell the rate on standard error even when that is not a terminal"},
+     .help = "Progress and the rate on standard error even when that is not a terminal; progress as lines then"},
 };
 
 const cs_option_group cs_group_eval = CS_OPTION_GROUP("Evaluation", eval_options);

@@ -49,6 +49,14 @@ PY
     ONE=$BATS_TEST_TMPDIR/out json_lines "$dir/results.jsonl" 'd[0]["answer"] == json.load(open(__import__("os").environ["ONE"]))["text"]'
 }
 
+@test "progress stays as lines with -v off a terminal" {
+    run --separate-stderr costeer "${generic[@]}" --limit 2 --max-tokens 8 --method llm --out "$dir" -v
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"costeer: loaded costeer-llm.gguf"*"costeer: 0 of 2 answers"* && $stderr != *$'\r'* ]]
+    run --separate-stderr costeer "${generic[@]}" --limit 2 --max-tokens 8 --method llm --out "$dir-quiet"
+    [ "$status" -eq 0 ] && [[ $stderr != *" of 2 answers"* ]]
+}
+
 @test "a finished run says so; another one is refused that folder; a damaged one is told" {
     one=("${generic[@]}" --limit 2 --max-tokens 8 --method llm --out "$dir")
     costeer "${one[@]}" >/dev/null
