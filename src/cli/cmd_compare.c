@@ -88,6 +88,17 @@ static void make_columns(comparison *c)
     }
 }
 
+static void note_empty_context(comparison *c)
+{
+    for (size_t i = 0; i < c->choices.n; i++) {
+        cs_column *column = &c->columns[i];
+        if (cs_method_uses_context(column->choice->method) && !column->is_left_out) {
+            column->note = "the context is empty";
+            column->shows_context = false;
+        }
+    }
+}
+
 static int prepare(comparison *c, const cs_arguments *arguments)
 {
     cs_settings *s = &c->setup.settings;
@@ -100,7 +111,11 @@ static int prepare(comparison *c, const cs_arguments *arguments)
         return exit_code;
     }
     make_columns(c);
-    return cs_setup_prepare(&c->setup, arguments);
+    exit_code = cs_setup_prepare(&c->setup, arguments);
+    if (exit_code == CS_EXIT_OK && c->setup.inputs.n_empty > 0 && c->setup.inputs.n_contexts == 0) {
+        note_empty_context(c);
+    }
+    return exit_code;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -245,8 +260,9 @@ static json_t *make_report(const comparison *c)
         return NULL;
     }
     const char *query = c->setup.inputs.query;
-    return json_pack("{s:o, s:f, s:I, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "strength", find_strength(c),
-                     "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped);
+    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "n_contexts",
+                     (json_int_t)c->setup.inputs.n_contexts, "n_contexts_empty", (json_int_t)c->setup.inputs.n_empty, "strength",
+                     find_strength(c), "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped);
 }
 
 static int show(comparison *c, int exit_code)
@@ -313,7 +329,9 @@ const cs_command cs_command_compare = {
         "output "
         "is no terminal; any other number takes up to four columns of at least 38.\n"
         "\n"
-        "--json prints query, strength (of the first steered method), seed and methods: a list in the order of the methods, each "
+        "An empty context is left out, as in generate. --json prints query, n_contexts, n_contexts_empty (left out), strength "
+        "(of "
+        "the first steered method), seed and methods: a list in the order of the methods, each "
         "with name, text, token_ids, finish, n_tokens, tokens_per_second, times_us, vocab, gate, n_gated, n_slm_steps, "
         "n_slm_tokens and gives_context_away; those that are steered also with strength, changed (positions of the changed "
         "tokens), n_steered, certified, deepened, uncertified, near_ties, n_local, local_from and cloud_error; those of the LLM "

@@ -74,15 +74,16 @@ static json_t *make_report(const generation *g)
     const cs_choice *choice = choice_of(g);
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
-    json_t *report = json_pack("{s:s, s:b, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
-                               choice->method->name, "shows_context", (int)costeer_method_shows_context(choice->method), "text",
-                               cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens",
-                               cs_json_ids(a->tokens, a->n_tokens), "finish", cs_cli_answer_finish(a), "strength", choice->weight,
-                               "n_tokens", (int)r->n_tokens, "n_steered", (int)r->n_steered, "certified", (int)r->n_certified,
-                               "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties",
-                               (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second",
-                               cs_cli_answer_rate(a), "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed,
-                               "cloud", costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
+    json_t *report = json_pack(
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
+        choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
+        "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
+        cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
+        "finish", cs_cli_answer_finish(a), "strength", choice->weight, "n_tokens", (int)r->n_tokens, "n_steered",
+        (int)r->n_steered, "certified", (int)r->n_certified, "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified,
+        "near_ties", (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a),
+        "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed, "cloud",
+        costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a)) != 0) {
         json_decref(report);
         return NULL;
@@ -264,7 +265,8 @@ const cs_command cs_command_generate = {
         "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.",
     .outputs =
         "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
-        "instead: method, shows_context (to the LLM), text, tokens (ids), finish (end, length, stop or cancelled), strength, "
+        "instead: method, shows_context (to the LLM), n_contexts, n_contexts_empty (left out), text, tokens (ids), finish (end, "
+        "length, stop or cancelled), strength, "
         "n_tokens, n_steered, certified, deepened, uncertified and near_ties (positions), times_us (prefill, slm, llm_wait, "
         "fuse, total), "
         "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
@@ -305,6 +307,10 @@ const cs_command cs_command_generate = {
         "closed. "
         "With --vocab byte p is the probability that the text goes on with the token's bytes. A text that "
         "is not UTF-8 by itself is also given as bytes. Log-probabilities are in nats; minus infinity is the string \"-inf\".\n"
+        "\n"
+        "An empty context, or one of white space only, is left out, and a line on standard error says so; if no other is there, "
+        "the "
+        "answer is what the LLM (for slm+context: the SLM) gives without a context: nothing is steered, and n_contexts is 0.\n"
         "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "
         "is there, the second kills.",

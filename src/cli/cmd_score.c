@@ -202,8 +202,10 @@ static int print(const scoring *s)
     double perplexity = exp(-s->logprob_sum / (double)s->n_tokens);
     int exit_code = CS_EXIT_OK;
     if (s->settings.json) {
-        exit_code = cs_json_print(&out, json_pack("{s:I, s:o, s:o}", "n_tokens", (json_int_t)s->n_tokens, "logprob_sum",
-                                                  cs_json_number(s->logprob_sum), "perplexity", cs_json_number(perplexity)));
+        exit_code =
+            cs_json_print(&out, json_pack("{s:I, s:o, s:o, s:I, s:I}", "n_tokens", (json_int_t)s->n_tokens, "logprob_sum",
+                                          cs_json_number(s->logprob_sum), "perplexity", cs_json_number(perplexity), "n_contexts",
+                                          (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty));
     } else {
         cs_output_print(&out, "tokens           %zu\nlog-probability  %.6f nats\nperplexity       %.6f\n", s->n_tokens,
                         s->logprob_sum, perplexity);
@@ -245,7 +247,8 @@ const cs_command cs_command_score = {
     .description =
         "Reads an answer from --text and prints its number of tokens, the sum of their log-probabilities in nats and the "
         "perplexity, under one model that is given the query and, with --context, the context. Several contexts are joined in "
-        "order; one with a negative weight is left out. --json prints {\"n_tokens\", \"logprob_sum\", \"perplexity\"}.",
+        "order; one with a negative weight is left out. An empty one is left out, and a line on standard error "
+        "says so. --json prints n_tokens, logprob_sum, perplexity, n_contexts and n_contexts_empty (left out).",
     .examples = "  costeer generate --context notes.txt \"Plan my day.\" |\n"
                 "      costeer score --context notes.txt --json \"Plan my day.\"",
     .groups = {&cs_group_input, &group},

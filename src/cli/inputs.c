@@ -43,9 +43,6 @@ static int check_text(const char *what, const char *name, const char *text, size
         return cs_fail(CS_EXIT_INPUT, "%s: the %s has a NUL at byte %zu; it must be plain text", name, what,
                        (size_t)(nul - text));
     }
-    if (cs_text_is_blank(text, n_bytes)) {
-        return cs_fail(CS_EXIT_INPUT, "%s: the %s is empty", name, what);
-    }
     return CS_EXIT_OK;
 }
 
@@ -61,7 +58,8 @@ static void trim(char *text, size_t n_bytes)
     }
 }
 
-int cs_input_read_text(const char *path, const char *what, char **out)
+/* A text that may be blank. */
+static int read_text(const char *path, const char *what, char **out)
 {
     const char *name = display_name(path);
     char *text;
@@ -80,6 +78,17 @@ int cs_input_read_text(const char *path, const char *what, char **out)
     trim(text, n_bytes);
     *out = text;
     return CS_EXIT_OK;
+}
+
+int cs_input_read_text(const char *path, const char *what, char **out)
+{
+    int exit_code = read_text(path, what, out);
+    if (exit_code == CS_EXIT_OK && cs_text_is_blank(*out, strlen(*out))) {
+        free(*out);
+        *out = NULL;
+        exit_code = cs_fail(CS_EXIT_INPUT, "%s: the %s is empty", display_name(path), what);
+    }
+    return exit_code;
 }
 
 /* ---- contexts ---------------------------------------------------------------------------------------------------- */
@@ -106,7 +115,36 @@ static int read_context(const char *argument, cs_inputs *out)
     }
     out->n_contexts++;
     out->context_names[i] = display_name(out->names[i]);
-    return cs_input_read_text(out->names[i], "context", &out->contexts[i]);
+    return read_text(out->names[i], "context", &out->contexts[i]);
+}
+
+static bool is_empty(const cs_inputs *inputs, size_t i)
+{
+    return cs_text_is_blank(inputs->contexts[i], strlen(inputs->contexts[i]));
+}
+
+/* Empty notes are no mistake: a program that makes them may have nothing to say. */
+static void leave_out_empty(cs_inputs *inputs, bool quiet)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < inputs->n_contexts; i++) {
+        n += is_empty(inputs, i) ? 0U : 1U;
+    }
+    const char *consequence = n == 0 ? ", unsteered" : "";
+    size_t kept = 0;
+    for (size_t i = 0; i < inputs->n_contexts; i++) {
+        if (!is_empty(inputs, i)) {
+            inputs->context_names[kept] = inputs->context_names[i];
+            inputs->weights[kept] = inputs->weights[i];
+            char *text = inputs->contexts[i];
+            inputs->contexts[i] = inputs->contexts[kept];
+            inputs->contexts[kept++] = text;
+        } else if (!quiet) {
+            cs_fail(CS_EXIT_OK, "%s: the context is empty; going on without it%s", inputs->context_names[i], consequence);
+        }
+    }
+    inputs->n_empty = inputs->n_contexts - kept;
+    inputs->n_contexts = kept;
 }
 
 static int join_contexts(cs_inputs *inputs)
@@ -149,6 +187,9 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
         if (exit_code == CS_EXIT_OK) {
             out->query = strdup(arguments->items[0]);
             exit_code = out->query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        }
+        if (exit_code == CS_EXIT_OK) {
+            trim(out->query, strlen(out->query));
         }
         return exit_code;
     }
@@ -209,6 +250,7 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
         exit_code = read_context(settings->contexts.items[i], out);
     }
     if (exit_code == CS_EXIT_OK) {
+        leave_out_empty(out, settings->quiet);
         exit_code = join_contexts(out);
     }
     if (exit_code == CS_EXIT_OK && settings->context_template != NULL) {

@@ -8,7 +8,8 @@ typedef struct cs_inputs {
     const char *context_names[CS_OPTION_LIST_MAX]; /**< for messages */
     char *contexts[CS_OPTION_LIST_MAX];
     double weights[CS_OPTION_LIST_MAX];
-    size_t n_contexts;
+    size_t n_contexts;  /**< without empty ones */
+    size_t n_empty;     /**< contexts that were left out because they are empty */
     char *all_contexts; /**< those with a positive weight, one after the other, for a model that gets them in its prompt; may be
                            NULL */
     char *query;

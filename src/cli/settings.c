@@ -22,7 +22,7 @@ static const cs_option input_options[] = {
      FIELD(contexts),
      .help = "Private text for the SLM; it stays on this device, but for --allow-context-upload of generate and compare. WEIGHT "
              "multiplies the strength for this context (default 1; negative: away from it). A file that exists under the whole "
-             "name is taken as such. '-' is standard input"},
+             "name is taken as such. '-' is standard input. An empty one is left out; line ends at the end are not part of it"},
     {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
     {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
     {.name = "context-template",

@@ -230,7 +230,8 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
         exit_code = cs_inputs_read(s, arguments, &setup->inputs);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_choices_check_contexts(&setup->choices, true, setup->inputs.all_contexts != NULL);
+        exit_code =
+            cs_choices_check_contexts(&setup->choices, true, setup->inputs.all_contexts != NULL || setup->inputs.n_contexts == 0);
     }
     return exit_code == CS_EXIT_OK ? open_models(setup) : exit_code;
 }
@@ -283,20 +284,32 @@ int cs_setup_fail(const cs_setup *setup, const cs_choice *choice, const costeer_
     return name != NULL ? cs_fail(CS_EXIT_INPUT, "%s: %s", name, err->message) : cs_fail_error(err);
 }
 
+/* Where every context is empty, expert and amateur would be the same, and so would the prompts with and without. */
+static const costeer_method *method_to_run(const cs_setup *setup, const cs_choice *choice)
+{
+    if (!cs_method_uses_context(choice->method) || setup->inputs.n_contexts > 0) {
+        return choice->method;
+    }
+    return costeer_method_find(costeer_method_uses_llm(choice->method) ? "llm" : "slm");
+}
+
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out)
 {
     costeer_error err = {.code = COSTEER_OK};
-    costeer_err code = costeer_ensemble_use(setup->ensemble, choice->method, choice->top_p, out, &err);
+    costeer_err code = costeer_ensemble_use(setup->ensemble, method_to_run(setup, choice), choice->top_p, out, &err);
     return code == COSTEER_OK ? CS_EXIT_OK : cs_setup_fail(setup, choice, &err);
 }
 
 costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *choice, const costeer_ensemble_parts *parts)
 {
     const cs_settings *s = &setup->settings;
-    bool has_experts = cs_method_has_experts(choice->method);
+    const costeer_method *method = method_to_run(setup, choice);
+    bool has_experts = cs_method_has_experts(method);
     costeer_session_params params = cs_settings_session(s);
     params.strength = choice->weight;
-    params.gate = choice->gate;
+    if (method == choice->method) {
+        params.gate = choice->gate;
+    }
     params.chat = parts->chat;
     params.context_weights = has_experts ? setup->inputs.weights : NULL;
     params.private_drafts = has_experts && params.private_drafts;

@@ -54,14 +54,18 @@ static costeer_err get_text(const json_t *object, const char *field, const char 
     return COSTEER_OK;
 }
 
+static bool is_blank(const char *text)
+{
+    return text[strspn(text, " \t\r\n")] == '\0';
+}
+
 static costeer_err get_full_text(const json_t *object, const char *field, const char **out, costeer_error *err)
 {
     const costeer_err code = get_text(object, field, "", out, err);
     if (code != COSTEER_OK) {
         return code;
     }
-    const char *text = *out;
-    if (text == NULL || text[strspn(text, " \t\r\n")] == '\0') {
+    if (is_blank(*out)) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"%.60s\" is empty", field);
     }
     return COSTEER_OK;
@@ -270,9 +274,13 @@ static costeer_err make_fields(const costeer_eval_form *form, const json_t *obje
     static const char context_name[] = "{context}";
     static const char query_name[] = "{query}";
     const char *context = NULL;
-    const costeer_err code = get_full_text(object, form->context_field != NULL ? form->context_field : "context", &context, err);
+    const costeer_err code = get_text(object, form->context_field != NULL ? form->context_field : "context", "", &context, err);
     if (code != COSTEER_OK) {
         return code;
+    }
+    if (is_blank(context)) { /* as generate without a context */
+        add_text(p, &p->head, query);
+        return COSTEER_OK;
     }
     cs_buffer *to = &p->head;
     const char *at = form->context_template != NULL ? form->context_template : "{context}\n\n{query}";

@@ -105,14 +105,10 @@ fails() {
     [ ! -s "$bad" ]
 }
 
-@test "a missing or empty context is named" {
+@test "a missing context is named" {
     fails 3 "$bad: cannot be read: No such file" --context "$bad" "$query"
     fails 3 "$bad: cannot be read: No such file" --context "$bad:2" "$query"
     fails 3 "cannot be read: Is a directory" --context "$BATS_TEST_TMPDIR" "$query"
-    : >"$bad"
-    fails 3 "$bad: the context is empty" --context "$bad" "$query"
-    printf '\xef\xbb\xbf\n' >"$bad"
-    fails 3 "$bad: the context is empty" --context "$bad" "$query"
 }
 
 @test "text that is not UTF-8 is refused with the offset" {

@@ -173,6 +173,19 @@ static void test_generic__fields_and_template_are_the_callers(void **state)
     costeer_eval_row_dispose(&row);
 }
 
+static void test_generic__an_empty_context_leaves_the_query_alone(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"{\"query\": \"Bio?\", \"context\": \"\"}",
+                                        "{\"query\": \"Bio?\", \"context\": \" \\n\\t\"}"};
+    for (size_t i = 0; i < 2; i++) {
+        costeer_eval_row row = parse("generic", lines[i]);
+        expect_message(&row, "Bio?");
+        assert_null(row.context);
+        costeer_eval_row_dispose(&row);
+    }
+}
+
 static void test_id__is_id_then_tid_then_index_then_the_line(void **state)
 {
     (void)state;
@@ -332,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_longlamp__five_records_stand_before_the_query),
         cmocka_unit_test(test_preferences__one_sentence_follows_the_query),
         cmocka_unit_test(test_generic__fields_and_template_are_the_callers),
+        cmocka_unit_test(test_generic__an_empty_context_leaves_the_query_alone),
         cmocka_unit_test(test_id__is_id_then_tid_then_index_then_the_line),
         cmocka_unit_test(test_message__leaves_out_what_was_cut),
         cmocka_unit_test(test_bad_rows__are_told_by_field_and_never_quoted),
