@@ -20,13 +20,15 @@
 #define N_BATCH 512
 
 /*
- * A piece's intermediate results should stay below this, because a tokenizer of 152k tokens already takes most of the 64 MB that
- * a pair may use beyond weights and KV caches. Small pieces cost little: measured on one thread, 0.5B prefills at 97% of its best
- * with 64 tokens and at 85% with 32; 7B is as fast with 16 as with 128.
+ * A piece of a prompt: what is computed together. Every piece reads all weights, so pieces must not be small: a file of Q4
+ * weights of a 1.5B takes as long to read as some ten tokens to compute. But intermediate results take memory for each token. At
+ * 64 tokens llama.cpp's attention changes to another way of computing; pieces are never smaller, so that prompts are computed in
+ * one way.
  */
-#define UBATCH_BYTES ((size_t)4 << 20)
-#define UBATCH_MIN   16
-#define UBATCH_MAX   64
+#define UBATCH_BYTES ((size_t)16 << 20)
+#define UBATCH_STEP  16
+#define UBATCH_MIN   64
+#define UBATCH_MAX   128
 
 struct cs_llama_state {
     struct llama_context *context;
@@ -62,7 +64,7 @@ static int32_t pick_ubatch(const costeer_model *model)
     const costeer_model_info *info = costeer_model_get_info(model);
     const size_t n_ff = cs_model_n_ff(model) > 0 ? (size_t)cs_model_n_ff(model) : 4 * (size_t)info->n_embd;
     const size_t bytes_per_token = sizeof(float) * (3 * n_ff + 4 * (size_t)info->n_embd);
-    size_t n = UBATCH_BYTES / bytes_per_token / UBATCH_MIN * UBATCH_MIN;
+    size_t n = UBATCH_BYTES / bytes_per_token / UBATCH_STEP * UBATCH_STEP;
     n = n < UBATCH_MIN ? UBATCH_MIN : n;
     return (int32_t)(n > UBATCH_MAX ? UBATCH_MAX : n);
 }
