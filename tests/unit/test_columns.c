@@ -33,8 +33,9 @@ static ggml_backend_t backend;
 static ggml_backend_buffer_type_t repacked_buffers(void)
 {
     ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
-    ggml_backend_dev_get_extra_bufts_t extra_bufts = (ggml_backend_dev_get_extra_bufts_t)ggml_backend_reg_get_proc_address(
-        ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts");
+    void *address = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), "ggml_backend_dev_get_extra_bufts");
+    ggml_backend_dev_get_extra_bufts_t extra_bufts;
+    memcpy(&extra_bufts, &address, sizeof extra_bufts); /* ISO C has no conversion */
     for (ggml_backend_buffer_type_t *type = extra_bufts ? extra_bufts(device) : NULL; type && *type; type++) {
         if (strcmp(ggml_backend_buft_name(*type), "CPU_REPACK") == 0) {
             return *type;
@@ -70,16 +71,16 @@ static void check_values(enum ggml_type type, const uint8_t *stored)
 {
     const size_t row_size = ggml_row_size(type, N_IN);
     float row[N_IN];
-    for (int r = 0; r < N_OUT; r++) {
+    for (size_t r = 0; r < N_OUT; r++) {
         if (type == GGML_TYPE_F32) {
             memcpy(row, stored + row_size * r, row_size);
         } else {
             ggml_get_type_traits(type)->to_float(stored + row_size * r, row, N_IN);
         }
-        for (int c = 0; c < N_COLUMNS; c++) {
+        for (size_t c = 0; c < N_COLUMNS; c++) {
             double sum = 0.0, squares = 0.0;
-            for (int i = 0; i < N_IN; i++) {
-                const double product = (double)row[i] * inputs[(size_t)c * N_IN + i];
+            for (size_t i = 0; i < N_IN; i++) {
+                const double product = (double)row[i] * inputs[c * N_IN + i];
                 sum += product;
                 squares += product * product;
             }
@@ -102,7 +103,7 @@ static void check_columns(struct ggml_tensor *matrix, const uint8_t *stored)
         for (size_t i = 0; i < sizeof column_counts / sizeof column_counts[0]; i++) {
             const int n = column_counts[i];
             multiply(matrix, 0, n, out);
-            if (memcmp(out, expected, sizeof(float) * N_OUT * n) != 0) {
+            if (memcmp(out, expected, sizeof(float) * N_OUT * (size_t)n) != 0) {
                 fail_msg("%s: %d columns, %d threads: not what each column gives alone", ggml_type_name(matrix->type), n,
                          threads);
             }
