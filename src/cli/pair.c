@@ -137,7 +137,7 @@ static void warn_of_ctx_size(const cs_settings *settings, const cs_pair_needs *n
             least = info;
         }
     }
-    if (least != NULL && settings->ctx_size > least->n_ctx_train && !shown_for(settings)) {
+    if (least != NULL && settings->ctx_size > least->n_ctx_train && !settings->quiet) {
         const char *slash = strrchr(least->path, '/');
         cs_fail(CS_EXIT_OK, "warning: --ctx-size %d: %s was trained for %d tokens; what lies beyond may be nonsense",
                 (int)settings->ctx_size, slash != NULL ? slash + 1 : least->path, (int)least->n_ctx_train);

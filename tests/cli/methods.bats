@@ -214,6 +214,8 @@ refuses() {
     run --separate-stderr costeer compare --context "$notes" --ctx-size 100000 --max-tokens 4 "$query"
     [ "$status" -eq 0 ] && [ "${#stderr_lines[@]}" -eq 1 ]
     [[ $stderr == "costeer: warning: --ctx-size 100000: costeer-"*" was trained for "*" tokens; "* ]]
+    run --separate-stderr generate -v --ctx-size 100000
+    [ "$status" -eq 0 ] && [[ $stderr == *"warning: --ctx-size 100000"* ]]
     run --separate-stderr generate -q --ctx-size 100000
     succeeded
 }
