@@ -383,7 +383,7 @@ const cs_command cs_command_bench = {
         "net: a costeer node is started as a process of its own, a proxy between it and this one makes the round trips, and "
         "every mode of --cloud answers the same prompts; plain is the LLM's own text, streamed through the same node and proxy. "
         "Told of each mode: tokens per second after the first one with the range over runs, as a share of plain, corrections and "
-        "starts of steered runs per hundred tokens, bytes up and down per token, LLM steps in vain, and the time per token that "
+        "starts of steered runs per hundred tokens, bytes up and down per token, wasted LLM steps, and the time per token that "
         "the round trip, the steps and the corrections predict. With --sessions: the total rate of many answers at once.",
     .examples = "  costeer bench fuse\n"
                 "  costeer bench slm --slm small.gguf --threads-slm 1\n"

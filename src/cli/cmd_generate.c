@@ -261,7 +261,7 @@ const cs_command cs_command_generate = {
         "  proxy-tuning      LLM       SLM tuned, SLM    1         needs --tuned-slm\n"
         "\n"
         "Those that show the context put it into the LLM's prompt: with --cloud they are refused without "
-        "--allow-context-upload, and the summary and the field shows_context tell of it. costeer and its kin follow several "
+        "--allow-context-upload, and the summary and the field shows_context say so. costeer and its kin follow several "
         "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.",
     .outputs =
         "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
@@ -276,7 +276,7 @@ const cs_command cs_command_generate = {
         "answer that it read), cloud, n_local, local_from and "
         "cloud_error. With --cloud, cloud has url, engine (null: a node), mode, round_trip_us, bytes_up, bytes_down, "
         "tokens_sent, drafts_sent, "
-        "withdrawn (drafts that were sent in vain), corrections, deepenings, reconnects, steps and wasted_steps (of the node) "
+        "withdrawn (wasted drafts), corrections, deepenings, reconnects, steps and wasted_steps (of the node) "
         "and llm (the name of its model); without, it is null.\n"
         "\n"
         "When the node fails and --on-cloud-failure is local, the SLM writes the rest alone: a line on standard error says so "

@@ -112,8 +112,8 @@ static int32_t k_of_answer(const cs_api *api)
 static costeer_err time_out(const cs_api *api, costeer_error *err)
 {
     if (api->has_cause) {
-        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "no answer to be had within %d ms (--timeout-ms): %.380s",
-                            api->params.timeout_ms, api->cause.message);
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "no answer within %d ms (--timeout-ms): %.380s", api->params.timeout_ms,
+                            api->cause.message);
     }
     return cs_api_time_out(api, err);
 }
@@ -289,7 +289,7 @@ static costeer_err begin_session(cs_api *api, costeer_error *err)
 {
     unsigned char bytes[(sizeof api->session - 1) / 2];
     if (RAND_bytes(bytes, sizeof bytes) != 1) {
-        return cs_error_set(err, COSTEER_EINTERNAL, "cloud", "no random numbers to be had");
+        return cs_error_set(err, COSTEER_EINTERNAL, "cloud", "the system gives no random numbers");
     }
     for (size_t i = 0; i < sizeof bytes; i++) {
         (void)snprintf(api->session + 2 * i, 3, "%02x", bytes[i]);

@@ -25,7 +25,7 @@ static costeer_err time_out(cs_native *self, costeer_error *err)
 {
     self->timed_out = true;
     if (self->has_cause) {
-        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "no answer to be had within %d ms (--timeout-ms): %.380s",
+        return cs_error_set(err, COSTEER_ECLOUD, "cloud", "no answer within %d ms (--timeout-ms): %.380s",
                             self->params.timeout_ms, self->cause.error.message);
     }
     return cs_error_set(err, COSTEER_ETIMEDOUT, "cloud", "%s:%d said nothing for %d ms (--timeout-ms)", self->url.host,

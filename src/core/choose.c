@@ -275,7 +275,7 @@ static costeer_err choose_and_prove(cs_chooser *chooser, const costeer_base *bas
     return code == COSTEER_OK ? prove(chooser, base, in, out, found, err) : code;
 }
 
-/* No deeper base is to be had, or may be asked for. */
+/* No deeper base is available, or none may be asked for. */
 static costeer_err keep_unproved(const cs_chooser *chooser, const costeer_base *base, costeer_position *at, costeer_error *err)
 {
     if (chooser->require_certified) {
