@@ -9,6 +9,7 @@
 #include "cli/signals.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 void cs_setup_init(cs_setup *setup)
 {
@@ -68,6 +69,39 @@ int cs_setup_close_outputs(cs_setup *setup, bool keep, int exit_code)
         return cs_fail_output(setup->out.name, out_error);
     }
     return trace_error != 0 ? cs_fail_output(setup->trace.name, trace_error) : exit_code;
+}
+
+static bool is_same_file(const char *one, const char *other)
+{
+    struct stat a;
+    struct stat b;
+    return one != NULL && other != NULL && stat(one, &a) == 0 && stat(other, &b) == 0 && S_ISREG(a.st_mode) &&
+           a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* An output takes its name at the end and replaces what has it: notes and models must not go by a slip of the hand. */
+static int check_overwriting(const cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    const struct {
+        const char *option;
+        const char *path;
+    } outputs[] = {{"output", s->output}, {"trace", s->trace}, {"audit", s->audit}};
+    const char *const files[] = {s->query_file, s->context_template, s->llm, s->slm, s->tuned_slm};
+    for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
+        bool is_input = false;
+        for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
+            is_input = is_input || is_same_file(outputs[i].path, files[f]);
+        }
+        for (size_t c = 0; c < setup->inputs.n_contexts + setup->inputs.n_empty; c++) {
+            is_input = is_input || is_same_file(outputs[i].path, setup->inputs.names[c]);
+        }
+        if (is_input) {
+            return cs_fail(CS_EXIT_USAGE, "--%s: %s is also read, and would be overwritten; name another file", outputs[i].option,
+                           outputs[i].path);
+        }
+    }
+    return CS_EXIT_OK;
 }
 
 /* ---- models ------------------------------------------------------------------------------------------------------ */
@@ -228,6 +262,9 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = cs_inputs_read(s, arguments, &setup->inputs);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = check_overwriting(setup);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code =
