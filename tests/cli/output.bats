@@ -113,18 +113,18 @@ only() { [ "$(cd "$BATS_TEST_TMPDIR" && find . -mindepth 1 ! -name 'separate-std
 
 @test "a file that is read is never overwritten, whatever its name" {
     write_notes
-    cp "$notes" "$BATS_TEST_TMPDIR/before"
-    cp "$slm" "$BATS_TEST_TMPDIR/small.gguf"
-    ln "$notes" "$BATS_TEST_TMPDIR/link"
-    local files
-    files=$(cd "$BATS_TEST_TMPDIR" && ls -A | tr '\n' ' ')
-    for option in "--trace $notes" "--output $notes" "--audit $BATS_TEST_TMPDIR/link --cloud ws://127.0.0.1:1" \
-        "--output $BATS_TEST_TMPDIR/small.gguf --slm $BATS_TEST_TMPDIR/small.gguf"; do
+    local dir=$BATS_TEST_TMPDIR/files
+    mkdir "$dir"
+    cp "$notes" "$dir/notes"
+    cp "$slm" "$dir/small.gguf"
+    ln "$dir/notes" "$dir/link"
+    for option in "--trace $dir/notes" "--output $dir/notes" "--audit $dir/link --cloud ws://127.0.0.1:1" \
+        "--output $dir/small.gguf --slm $dir/small.gguf"; do
         # shellcheck disable=SC2086  # several options
-        run --separate-stderr costeer generate --context "$notes:0.5" --max-tokens 2 $option "Hello"
+        run --separate-stderr costeer generate --context "$dir/notes:0.5" --max-tokens 2 $option "Hello"
         failed_with 2 'is also read, and would be overwritten'
     done
-    cmp "$notes" "$BATS_TEST_TMPDIR/before"
-    cmp "$slm" "$BATS_TEST_TMPDIR/small.gguf"
-    [ "$(cd "$BATS_TEST_TMPDIR" && ls -A | tr '\n' ' ')" = "$files" ]
+    cmp "$dir/notes" "$notes"
+    cmp "$dir/small.gguf" "$slm"
+    [ "$(cd "$dir" && ls -A | tr '\n' ' ')" = "link notes small.gguf " ]
 }
