@@ -279,7 +279,8 @@ static const cs_option output_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(output),
-     .help = "Write to FILE instead of standard output; an existing file is replaced only when the answer is complete"},
+     .help = "Write to FILE instead of standard output; an existing file is replaced only when the answer is complete, and "
+             "never one that is read"},
     {.name = "trace",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
