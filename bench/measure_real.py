@@ -161,11 +161,11 @@ class Engine(measure_engines.Bench):
         self.grid()
         lines = [m for m in self.figures["cells"] if m["mode"] == "streamed"]
         best = max(lines, key=lambda m: m["ratio"]["median"])
-        others = ", ".join(f"{m['ratio']['median']:.2f} with {m['depth']:,}" for m in lines if m is not best)
+        others = "".join(f"; {m['ratio']['median']:.2f} with {m['depth']:,}" for m in lines if m is not best)
         plain = next(m for m in self.figures["cells"] if m["mode"] == "plain" and m["depth"] == best["depth"])
         out.readme(f"over an unmodified llama-server, the same network and LLM steps of {plain['token_us'] / 1e3:.0f} ms: steered, streamed",
                    f"{best['tokens_per_s']['median']:.1f} tokens/s",
-                   f"{best['ratio']['median']:.2f} of llama-server's own text with as many log-probabilities (K = {best['depth']:,}); {others}")
+                   f"{best['ratio']['median']:.2f} of llama-server's own text with as many log-probabilities (K = {best['depth']:,}){others}")
 
     def judge(self, lines):
         steered = [m for m in lines if m["mode"] != "plain"]
