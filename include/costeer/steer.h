@@ -79,10 +79,11 @@ typedef struct costeer_choice {
 /**
  * What grouping can move, in nats: the difference of two tokens' base log-probabilities, and of two tokens' deltas.
  *
- * A model's logits depend a little on which tokens are computed in one batch, because sums are then added up in another order
- * and, with quantised weights, rounded otherwise. Measured on real pairs; docs/mathematics.md has the numbers.
+ * A model's logits depend a little on which tokens an engine computes in one batch, because sums are then added up in another
+ * order. The base may come from any engine: in bfloat16 it moves most. The deltas are computed here. docs/mathematics.md has the
+ * measurements.
  */
-#define COSTEER_NEAR_TIE_BASE  0.05
+#define COSTEER_NEAR_TIE_BASE  0.12
 #define COSTEER_NEAR_TIE_DELTA 0.05
 
 /**
