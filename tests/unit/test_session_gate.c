@@ -151,6 +151,24 @@ static void test_session__a_second_answer_begins_with_a_new_gate(void **state)
     costeer_session_free(session);
 }
 
+/* Of 512 tokens one is 9 nats above the others: its log-probability is −0.061. */
+static void test_session__a_gate_near_its_threshold_is_a_near_tie(void **state)
+{
+    bench *b = *state;
+    const double thresholds[] = {1.0 - exp(-0.061 - 0.9 * COSTEER_NEAR_TIE_BASE),
+                                 1.0 - exp(-0.061 - 1.1 * COSTEER_NEAR_TIE_BASE)};
+    for (int i = 0; i < 2; i++) {
+        reset(b);
+        prefer(b, 2, FAKE_END);
+        b->params.gate.kind = COSTEER_GATE_TOKEN;
+        b->params.gate.threshold = thresholds[i];
+        b->params.max_tokens = 1;
+        assert_int_equal(run(b), COSTEER_OK);
+        assert_true(b->positions[0].gated && b->positions[0].margin > 8.0);
+        assert_int_equal(b->report.n_near_ties, i == 0 ? 1 : 0);
+    }
+}
+
 static void test_session__without_an_slm_there_is_nothing_to_gate(void **state)
 {
     bench *b = *state;
@@ -226,7 +244,7 @@ static void test_session__behind_a_closed_gate_the_details_are_the_clouds(void *
     assert_true(b->positions[0].delta == 0.0);
     assert_true(fabs(b->positions[0].policy_logprob - b->positions[0].base_logprob) < 1e-9);
     assert_int_equal(b->positions[0].best_after[0], 2);
-    assert_true(b->positions[1].delta == 20.0);
+    assert_true(fabs(b->positions[1].delta - (20.0 - log(exp(20.0) + FAKE_VOCAB - 1) + log((double)FAKE_VOCAB))) < 1e-9);
     assert_true(b->positions[1].policy_logprob > b->positions[1].base_logprob);
 }
 
@@ -446,6 +464,7 @@ int main(void)
         session_test(test_session__by_token_an_open_gate_at_position_zero_needs_no_step),
         session_test(test_session__by_token_the_slm_always_reads_where_it_stands),
         session_test(test_session__a_second_answer_begins_with_a_new_gate),
+        session_test(test_session__a_gate_near_its_threshold_is_a_near_tie),
         session_test(test_session__without_an_slm_there_is_nothing_to_gate),
         session_test(test_session__a_gate_out_of_range_is_refused),
         session_test(test_session__behind_a_closed_gate_every_choice_is_the_clouds_alone),
