@@ -51,7 +51,7 @@ static const grouping groupings[] = {
     {"beside three others", 1, 3, N_BATCH, 0, false, 0, true},
     {"5 tokens at once beside three others", 5, 3, N_BATCH, 0, false, 0, true},
     {"after 4 withdrawn drafts each", 1, 0, N_BATCH, 4, false, 0, true},
-    {"by two threads", 1, 0, N_BATCH, 0, false, 2, false},
+    {"by two threads", 1, 0, N_BATCH, 0, false, 2, true},
     {"prompt with another in one batch", 1, 1, N_BATCH, 0, true, 0, true},
     {"prompt in pieces of 16", 1, 0, 16, 0, false, 0, false},
     {"prompt in pieces of 100", 1, 0, 100, 0, false, 0, false},
