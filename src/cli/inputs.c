@@ -83,7 +83,7 @@ static int read_text(const char *path, const char *what, char **out)
 int cs_input_read_text(const char *path, const char *what, char **out)
 {
     int exit_code = read_text(path, what, out);
-    if (exit_code == CS_EXIT_OK && cs_text_is_blank(*out, strlen(*out))) {
+    if (*out != NULL && cs_text_is_blank(*out, strlen(*out))) {
         free(*out);
         *out = NULL;
         exit_code = cs_fail(CS_EXIT_INPUT, "%s: the %s is empty", display_name(path), what);
@@ -184,14 +184,15 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
 {
     if (arguments->n == 1 && !is_stdin(arguments->items[0])) {
         int exit_code = check_query_argument(arguments->items[0]);
-        if (exit_code == CS_EXIT_OK) {
-            out->query = strdup(arguments->items[0]);
-            exit_code = out->query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        if (exit_code != CS_EXIT_OK) {
+            return exit_code;
         }
-        if (exit_code == CS_EXIT_OK) {
-            trim(out->query, strlen(out->query));
+        out->query = strdup(arguments->items[0]);
+        if (out->query == NULL) {
+            return cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
-        return exit_code;
+        trim(out->query, strlen(out->query));
+        return CS_EXIT_OK;
     }
     const char *path = settings->query_file != NULL ? settings->query_file : "-";
     if (is_stdin(path) && isatty(STDIN_FILENO) == 1 && !settings->quiet) {

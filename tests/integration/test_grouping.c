@@ -217,7 +217,7 @@ static void find_best(const float *row, int32_t best[N_BEST])
 /* How far two tokens among the best moved apart at most. */
 static double move_of(const float *before, const float *after)
 {
-    int32_t best[N_BEST];
+    int32_t best[N_BEST] = {0};
     double low = INFINITY, high = -INFINITY;
     find_best(before, best);
     for (int i = 0; i < N_BEST; i++) {

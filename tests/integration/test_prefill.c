@@ -131,7 +131,9 @@ static int count_threads(void)
     char line[256];
     int n = 0;
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        (void)sscanf(line, "Threads: %d", &n);
+        if (strncmp(line, "Threads:", 8) == 0) {
+            n = (int)strtol(line + 8, NULL, 10);
+        }
     }
     if (file != NULL) {
         fclose(file);

@@ -61,6 +61,13 @@ static void step(struct llama_context *context, int step, int first, int n, size
     llama_batch_free(batch);
 }
 
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 static void check(struct llama_model *model, int n_sequences, int n_threads)
 {
     const size_t n_vocab = (size_t)llama_vocab_n_tokens(llama_model_get_vocab(model));
@@ -78,7 +85,7 @@ static void check(struct llama_model *model, int n_sequences, int n_threads)
             step(contexts[1], i, s, 1, n_vocab, alone);
         }
         for (size_t k = 0; k < n_values; k++) {
-            if (memcmp(&together[k], &alone[k], sizeof together[k]) != 0) {
+            if (bits_of(together[k]) != bits_of(alone[k])) {
                 fail_msg("step %d of %d sequences, %d threads: sequence %zu, token %zu: %.9g together, %.9g alone", i,
                          n_sequences, n_threads, k / n_vocab, k % n_vocab, (double)together[k], (double)alone[k]);
             }
