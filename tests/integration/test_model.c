@@ -182,6 +182,8 @@ static void test_model_load__can_be_cancelled_by_its_progress_callback(void **st
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* their own memory would be counted */
+
 /* A line of /proc/self/status in bytes; 0 where there is none. */
 static uint64_t status_bytes(const char *name)
 {
@@ -221,6 +223,8 @@ static void test_model_load__weights_that_are_used_as_they_are_take_no_memory_of
     costeer_model_free(second);
     costeer_model_free(first);
 }
+
+#endif
 
 /* ---- what a model is --------------------------------------------------------------------------------------------- */
 
@@ -421,7 +425,9 @@ int main(void)
         cmocka_unit_test(test_model_load__refuses_models_that_do_not_generate),
         cmocka_unit_test(test_model_load__a_vocabulary_alone_cannot_generate),
         cmocka_unit_test(test_model_load__can_be_cancelled_by_its_progress_callback),
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_model_load__weights_that_are_used_as_they_are_take_no_memory_of_the_process),
+#endif
         cmocka_unit_test(test_model_info__tells_what_the_built_in_models_are),
         cmocka_unit_test(test_model_info__the_vocabulary_alone_gives_the_same_answers),
         cmocka_unit_test(test_model_load__a_tokenizer_outlives_the_model_that_lent_it),
