@@ -10,9 +10,11 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -20,9 +22,10 @@
 #define N_MORE   300 /* of the text, that runs ahead or is put in its place */
 #define N_CTX    1024
 
-/* Largest difference of a log-probability, in nats, of tokens that have a chance of 0.1% or more: one computation has the tokens
- * in other batches than the other, and quantised weights multiply activations that are rounded to 8 bits. One token that is
- * missing where the cut was changes them by many times as much; the test shows that too. */
+/* Largest difference of a log-probability, in nats, of tokens that have a chance of 0.1% or more. Sums do not depend on the
+ * batch, so most are 0. Where a fresh prompt computes the last tokens in a piece of 64 or more, and the cut cache a few tokens by
+ * themselves, llama.cpp's attention adds up in float32 in one and in F16 in the other (docs/mathematics.md, near ties): seen 0.05
+ * to 0.29. One token that is missing where the cut was changes them by more than the limit; the test shows that too. */
 #define TOLERANCE_NATS 0.5
 #define LEAST_LOGPROB  (-6.9)
 
@@ -133,10 +136,15 @@ static void test_real_rollback__qwen(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest hard[] = {
         cmocka_unit_test(test_real_rollback__gemma_with_its_sliding_window),
+    };
+    const struct CMUnitTest others[] = {
         cmocka_unit_test(test_real_rollback__smollm2),
         cmocka_unit_test(test_real_rollback__qwen),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const char *which = getenv("COSTEER_REAL");
+    const bool quick = which != NULL && strcmp(which, "quick") == 0;
+    const int n_failed = cmocka_run_group_tests(hard, NULL, NULL);
+    return quick ? n_failed : n_failed + cmocka_run_group_tests(others, NULL, NULL);
 }
