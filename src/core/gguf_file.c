@@ -8,6 +8,7 @@
  */
 #include "core/gguf_file.h"
 
+#include "core/mapping.h"
 #include "core/model_internal.h"
 #include "util/error.h"
 
@@ -15,6 +16,7 @@
 #include <ggml.h>
 #include <gguf.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -117,6 +119,17 @@ static costeer_err check_file(const char *path, cs_gguf_summary *out, costeer_er
         return bad(err, path, "is not a GGUF file; give a .gguf model, or convert yours with llama.cpp's convert_hf_to_gguf.py");
     }
     return COSTEER_OK;
+}
+
+static costeer_err refuse_damaged(const char *path, costeer_error *err)
+{
+    return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is damaged or truncated (%s); fetch it again", path,
+                        cs_engine_error());
+}
+
+static bool is_aligned(const struct gguf_context *gguf)
+{
+    return gguf_get_alignment(gguf) % TENSOR_ALIGNMENT == 0 && gguf_get_data_offset(gguf) % TENSOR_ALIGNMENT == 0;
 }
 
 /* Every tensor must lie within the file. */
@@ -420,17 +433,69 @@ static costeer_err hash_tokenizer(const struct gguf_context *gguf, const char *p
     return ok ? COSTEER_OK : cs_error_set(err, COSTEER_EINTERNAL, "model", "%s: OpenSSL could not compute SHA-256", path);
 }
 
+/* ---- models in several files ------------------------------------------------------------------------------------- */
+
+static uint32_t get_u16(const struct gguf_context *gguf, const char *key)
+{
+    const int64_t at = gguf_find_key(gguf, key);
+    return at >= 0 && gguf_get_kv_type(gguf, at) == GGUF_TYPE_UINT16 ? gguf_get_val_u16(gguf, at) : 0;
+}
+
+/* llama.cpp maps these files too: one that is too short would end the process. */
+static costeer_err check_part(const char *path, uint32_t index, cs_gguf_summary *out, costeer_error *err)
+{
+    cs_gguf_summary part = {.file_bytes = 0};
+    costeer_err code = check_file(path, &part, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    struct gguf_context *gguf = gguf_init_from_file(path, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
+    if (gguf == NULL) {
+        return refuse_damaged(path, err);
+    }
+    if (get_u16(gguf, "split.no") != index || get_u16(gguf, "split.count") != out->n_files) {
+        code = cs_error_set(err, COSTEER_EMODEL, "model", "%s: is not part %u of %u, as its name says; fetch it again", path,
+                            index + 1, out->n_files);
+    }
+    code = code == COSTEER_OK ? check_extents(gguf, path, part.file_bytes, err) : code;
+    out->can_map = out->can_map && is_aligned(gguf);
+    out->file_bytes += part.file_bytes;
+    gguf_free(gguf);
+    return code;
+}
+
+static costeer_err check_parts(const char *path, cs_gguf_summary *out, costeer_error *err)
+{
+    costeer_err code = COSTEER_OK;
+    for (uint32_t i = 1; i < out->n_files && code == COSTEER_OK; i++) {
+        char part[PATH_MAX];
+        if (!cs_mapping_file(path, i, out->n_files, part, sizeof part)) {
+            return cs_error_set(err, COSTEER_EMODEL, "model",
+                                "%s: is the first of %u files, so its name must end in -00001-of-%05u.gguf", path, out->n_files,
+                                out->n_files);
+        }
+        code = check_part(part, i, out, err);
+    }
+    return code;
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
 
 static costeer_err check_metadata(const struct gguf_context *gguf, const char *path, bool needs_weights, cs_gguf_summary *out,
                                   costeer_error *err)
 {
+    const uint32_t n_files = get_u16(gguf, "split.count");
+    const uint32_t index = get_u16(gguf, "split.no");
+    out->n_files = n_files > 1 ? n_files : 1;
+    if (index != 0) {
+        return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is part %u of %u; give the first", path, index + 1, n_files);
+    }
     const char *architecture = get_string(gguf, "general.architecture");
     if (architecture == NULL || *architecture == '\0' || strlen(architecture) > 64) {
         return bad(err, path, "does not say its architecture, so it is not a model; give a text generation model");
     }
     out->n_tensors = gguf_get_n_tensors(gguf);
-    out->can_map = gguf_get_alignment(gguf) % TENSOR_ALIGNMENT == 0 && gguf_get_data_offset(gguf) % TENSOR_ALIGNMENT == 0;
+    out->can_map = is_aligned(gguf);
     costeer_err code = check_extents(gguf, path, out->file_bytes, err);
     if (code == COSTEER_OK) {
         code = check_kind(gguf, architecture, path, err);
@@ -443,6 +508,9 @@ static costeer_err check_metadata(const struct gguf_context *gguf, const char *p
     }
     if (code == COSTEER_OK) {
         code = check_vocabulary(gguf, path, out, err);
+    }
+    if (code == COSTEER_OK && needs_weights) {
+        code = check_parts(path, out, err);
     }
     (void)snprintf(out->architecture, sizeof out->architecture, "%s", architecture);
     return code == COSTEER_OK ? hash_tokenizer(gguf, path, out, err) : code;
@@ -458,8 +526,7 @@ costeer_err cs_gguf_file_check(const char *path, bool needs_weights, cs_gguf_sum
     cs_engine_error_clear();
     struct gguf_context *gguf = gguf_init_from_file(path, (struct gguf_init_params){.no_alloc = true, .ctx = NULL});
     if (gguf == NULL) {
-        return cs_error_set(err, COSTEER_EMODEL, "model", "%s: is damaged or truncated (%s); fetch it again", path,
-                            cs_engine_error());
+        return refuse_damaged(path, err);
     }
     const costeer_err result = check_metadata(gguf, path, needs_weights, out, err);
     gguf_free(gguf);
@@ -483,8 +550,7 @@ static void list_keys(const struct gguf_context *gguf, cs_gguf_listing *out)
     out->has_bad_alpha =
         alpha >= 0 && (gguf_get_kv_type(gguf, alpha) != GGUF_TYPE_FLOAT32 || !isfinite(gguf_get_val_f32(gguf, alpha)));
     out->has_invocation = gguf_find_key(gguf, "adapter.alora.invocation_tokens") >= 0;
-    const int64_t split = gguf_find_key(gguf, "split.count");
-    out->is_split = split >= 0 && gguf_get_kv_type(gguf, split) == GGUF_TYPE_UINT16 && gguf_get_val_u16(gguf, split) > 1;
+    out->is_split = get_u16(gguf, "split.count") > 1;
 }
 
 static bool list_tensors(struct ggml_context *tensors, size_t n, cs_gguf_listing *out)

@@ -9,7 +9,8 @@
 
 /** What loading needs to know beforehand. */
 typedef struct cs_gguf_summary {
-    uint64_t file_bytes;
+    uint64_t file_bytes; /**< of all its files */
+    uint32_t n_files;    /**< 1, or more for a model that is split into several (see cs_mapping_file()) */
     int64_t n_tensors;
     uint32_t n_ctx_train; /**< 0 when the file does not say */
     uint32_t n_embd;

@@ -323,7 +323,7 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
     const bool maps = summary.can_map && !params->vocab_only;
     progress_relay relay = {.call = params->progress, .user = params->progress_user, .of = maps ? 0.5F : 1.0F};
     cs_engine_error_clear();
-    if (!maps || cs_mapping_warm(model->path, relay_progress, &relay)) {
+    if (!maps || cs_mapping_warm(model->path, summary.n_files, relay_progress, &relay)) {
         relay.before = maps ? relay.of : 0.0F;
         load_with_engine(model, engine_params(params, maps, &relay), &summary);
     }
@@ -340,7 +340,7 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
         return cs_error_set(err, COSTEER_ENOMEM, "model", "%s: no memory to load it", model->path);
     }
     if (maps) {
-        cs_mapping_release(model->path); /* what was repacked is in memory twice */
+        cs_mapping_release(model->path, summary.n_files); /* what was repacked is in memory twice */
     }
     model->vocab = llama_model_get_vocab(cs_tokenizer_owner(model->tokenizer));
     model->n_texts = llama_vocab_n_tokens(model->vocab);

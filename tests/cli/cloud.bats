@@ -191,7 +191,7 @@ print(" ".join("".join(r.choice("bcdfghjklmnpqrstvwxz") + r.choice("aeiou") for 
 # While an answer is being written to $out, kill its node.
 kill_node_during() {
     start_own_node --bench-step-ms 40
-    "$COSTEER" generate --cloud "$own_url" --context "$notes" --timeout-ms 4000 --cloud-mode lockstep "$@" "$query" >"$out" 2>"$out.errors" 3>&- &
+    "$COSTEER" generate --cloud "$own_url" --context "$notes" --timeout-ms 10000 --cloud-mode lockstep "$@" "$query" >"$out" 2>"$out.errors" 3>&- &
     local pid=$!
     for _ in $(seq 6000); do
         [ "$(wc -c <"$out")" -ge 10 ] && break

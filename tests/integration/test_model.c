@@ -226,6 +226,52 @@ static void test_model_load__weights_that_are_used_as_they_are_take_no_memory_of
 
 #endif
 
+/* ---- models in several files ------------------------------------------------------------------------------------- */
+
+#define SPLIT       TMP_PATH("split")
+#define SPLIT_FIRST SPLIT "-00001-of-00003.gguf"
+
+static void test_model_load__a_model_in_three_files_is_the_same_model(void **state)
+{
+    (void)state;
+    gguf_edit_write_split(gguf_edit_open(SLM_PATH), SPLIT, 3);
+    costeer_model *whole = load_model(SLM_PATH);
+    costeer_model *split = load_model(SPLIT_FIRST);
+    const costeer_model_info *a = costeer_model_get_info(whole);
+    const costeer_model_info *b = costeer_model_get_info(split);
+    assert_true(a->n_params == b->n_params && a->size_bytes == b->size_bytes);
+    assert_true(b->file_bytes >= b->size_bytes);
+    assert_string_equal(a->vocab_sha256, b->vocab_sha256);
+    costeer_model_free(split);
+    costeer_model_free(whole);
+}
+
+/* llama.cpp maps the further files too: one that is cut would end the process where it is read. */
+static void test_model_load__refuses_a_model_in_three_files_with_one_missing_or_wrong(void **state)
+{
+    (void)state;
+    gguf_edit_write_split(gguf_edit_open(SLM_PATH), SPLIT, 3);
+    costeer_model *model = NULL;
+    costeer_error err = {0};
+    assert_refused(SPLIT "-00002-of-00003.gguf", NULL, "is part 2 of 3; give the first");
+    assert_int_equal(rename(SPLIT_FIRST, TMP_PATH("renamed.gguf")), 0);
+    assert_refused(TMP_PATH("renamed.gguf"), NULL, "its name must end in -00001-of-00003.gguf");
+    assert_int_equal(rename(TMP_PATH("renamed.gguf"), SPLIT_FIRST), 0);
+
+    struct stat status;
+    assert_int_equal(stat(SPLIT "-00003-of-00003.gguf", &status), 0);
+    copy_file(SPLIT "-00003-of-00003.gguf", TMP_PATH("part"), (size_t)status.st_size - 1);
+    assert_int_equal(rename(TMP_PATH("part"), SPLIT "-00003-of-00003.gguf"), 0);
+    assert_int_equal(costeer_model_load(SPLIT_FIRST, NULL, &model, &err), COSTEER_EMODEL);
+    assert_non_null(strstr(err.message, "split-00003-of-00003.gguf: is truncated"));
+    copy_file(SPLIT "-00002-of-00003.gguf", SPLIT "-00003-of-00003.gguf", SIZE_MAX);
+    assert_int_equal(costeer_model_load(SPLIT_FIRST, NULL, &model, &err), COSTEER_EMODEL);
+    assert_non_null(strstr(err.message, "split-00003-of-00003.gguf: is not part 3 of 3, as its name says"));
+    assert_int_equal(remove(SPLIT "-00002-of-00003.gguf"), 0);
+    assert_int_equal(costeer_model_load(SPLIT_FIRST, NULL, &model, &err), COSTEER_EMODEL);
+    assert_non_null(strstr(err.message, "split-00002-of-00003.gguf: No such file"));
+}
+
 /* ---- what a model is --------------------------------------------------------------------------------------------- */
 
 static void test_model_info__tells_what_the_built_in_models_are(void **state)
@@ -428,6 +474,8 @@ int main(void)
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(test_model_load__weights_that_are_used_as_they_are_take_no_memory_of_the_process),
 #endif
+        cmocka_unit_test(test_model_load__a_model_in_three_files_is_the_same_model),
+        cmocka_unit_test(test_model_load__refuses_a_model_in_three_files_with_one_missing_or_wrong),
         cmocka_unit_test(test_model_info__tells_what_the_built_in_models_are),
         cmocka_unit_test(test_model_info__the_vocabulary_alone_gives_the_same_answers),
         cmocka_unit_test(test_model_load__a_tokenizer_outlives_the_model_that_lent_it),

@@ -160,6 +160,30 @@ void gguf_edit_write(gguf_edit *edit, const char *path, bool without_weights)
     free(edit);
 }
 
+void gguf_edit_write_split(gguf_edit *edit, const char *prefix, uint16_t n)
+{
+    const int64_t n_tensors = gguf_get_n_tensors(edit->gguf);
+    for (uint16_t part = 0; part < n; part++) {
+        struct gguf_context *out = gguf_init_empty();
+        if (part == 0) {
+            gguf_set_kv(out, edit->gguf);
+        }
+        gguf_set_val_u16(out, "split.no", part);
+        gguf_set_val_u16(out, "split.count", n);
+        gguf_set_val_i32(out, "split.tensors.count", (int32_t)n_tensors);
+        for (int64_t i = n_tensors * part / n; i < n_tensors * (part + 1) / n; i++) {
+            gguf_add_tensor(out, ggml_get_tensor(edit->data, gguf_get_tensor_name(edit->gguf, i)));
+        }
+        char path[1024];
+        (void)snprintf(path, sizeof path, "%s-%05d-of-%05d.gguf", prefix, part + 1, n);
+        assert_true(gguf_write_to_file(out, path, false));
+        gguf_free(out);
+    }
+    gguf_free(edit->gguf);
+    ggml_free(edit->data);
+    free(edit);
+}
+
 void copy_file(const char *from, const char *to, size_t n)
 {
     FILE *in = fopen(from, "rb");

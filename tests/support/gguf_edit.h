@@ -23,6 +23,9 @@ void gguf_edit_fill_nan(gguf_edit *edit, const char *tensor); /* of type f32 or 
 /** Write it and free the edit. */
 void gguf_edit_write(gguf_edit *edit, const char *path, bool without_weights);
 
+/** Write it as n files, PREFIX-00001-of-0000n.gguf and on, as llama.cpp splits models, and free the edit. */
+void gguf_edit_write_split(gguf_edit *edit, const char *prefix, uint16_t n);
+
 /** Copy the first n bytes of a file (all of them when it is shorter). */
 void copy_file(const char *from, const char *to, size_t n);
 
