@@ -150,8 +150,8 @@ static void attend(const shape *s, int first, int n, float *to)
     struct ggml_cgraph *graph = ggml_new_graph(context);
     ggml_build_forward_expand(graph, result);
     ggml_backend_buffer_t buffer = ggml_backend_alloc_ctx_tensors_from_buft(context, ggml_backend_cpu_buffer_type());
-    set_part(q, queries, first, n, (size_t)(s->n_streams * n_heads), (size_t)s->width);
-    set_part(mask, masks, first, n, (size_t)(s->n_streams * n_masks_of(s)), N_KEYS);
+    set_part(q, queries, first, n, (size_t)s->n_streams * (size_t)n_heads, (size_t)s->width);
+    set_part(mask, masks, first, n, (size_t)s->n_streams * (size_t)n_masks_of(s), N_KEYS);
     set(k, keys);
     set(v, values);
     set(sink, sinks);
