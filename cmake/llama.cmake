@@ -59,6 +59,8 @@ else()
     if(COSTEER_SANITIZE STREQUAL "thread")
       set(sanitize_args --sanitize thread) # uninstrumented thread pools look like races
     endif()
+    file(GLOB patches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/patches/*.patch)
+    set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${patches} ${CMAKE_SOURCE_DIR}/scripts/llama-cpp)
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp ${sanitize_args} OUTPUT_VARIABLE prefix
       OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
     if(failed)
