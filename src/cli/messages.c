@@ -16,7 +16,8 @@ static int check_keys(const char *path, size_t number, json_t *message)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(message, key, value) {
+    json_object_foreach(message, key, value)
+    {
         if (strcmp(key, "role") != 0 && strcmp(key, "content") != 0) {
             return cs_fail(CS_EXIT_INPUT, "%s: message %zu has \"%.40s\"; only role and content are taken", path, number, key);
         }
@@ -45,7 +46,7 @@ static const char *find_fault(json_t *message, size_t i, size_t n)
         return "is the last and must be the user's";
     }
     return strcmp(role, "user") == 0 && cs_text_is_blank(json_string_value(content), json_string_length(content)) ? "is empty"
-                                                                                                                   : NULL;
+                                                                                                                  : NULL;
 }
 
 static int take(const char *path, json_t *list, cs_messages *out)

@@ -21,6 +21,7 @@ typedef struct cs_setup {
     cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
     costeer_ensemble *ensemble;
+    costeer_reasoning reasoning; /**< of the model that gives the base of the choice last put together */
 } cs_setup;
 
 void cs_setup_init(cs_setup *setup);

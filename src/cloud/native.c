@@ -60,7 +60,8 @@ static costeer_err check_request(const cs_native *self, const costeer_cloud_requ
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "the chat has no user message");
     }
     if (request->n_prompt == 0 && count_messages(request->chat) > COSTEER_WIRE_CHAT_MAX) {
-        return cs_error_set(err, COSTEER_ETOOLONG, "cloud", "%zu messages are more than the %d that a node takes; leave out the oldest",
+        return cs_error_set(err, COSTEER_ETOOLONG, "cloud",
+                            "%zu messages are more than the %d that a node takes; leave out the oldest",
                             count_messages(request->chat), COSTEER_WIRE_CHAT_MAX);
     }
     for (size_t i = 0; i < request->n_prompt; i++) {

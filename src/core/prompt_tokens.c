@@ -1,9 +1,9 @@
 /*
  * Prompts as tokens.
  *
- * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then the
- * template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end the
- * user's turn.
+ * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then
+ * the template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end
+ * the user's turn.
  */
 #include "core/model_internal.h"
 #include "core/prompt_internal.h"
@@ -71,7 +71,8 @@ static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
     const char *text = rendering->text;
     bool ok = true;
     for (size_t i = 0; ok && i < rendering->n_parts; i++) {
-        ok = rendering->parts[i].is_input || (cs_buffer_append(out, text, rendering->parts[i].n_bytes) && cs_buffer_append(out, "\n", 1));
+        ok = rendering->parts[i].is_input ||
+             (cs_buffer_append(out, text, rendering->parts[i].n_bytes) && cs_buffer_append(out, "\n", 1));
         text += rendering->parts[i].n_bytes;
     }
     return ok && cs_buffer_append(out, "", 0);
@@ -81,8 +82,8 @@ static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
  * Append a message that spells special tokens. llama.cpp's parse_special = false reads control tokens as text but still reads
  * user-defined ones, and some converters mark the turn markers as those: the ones that the template uses are cut in two.
  */
-static costeer_err append_message(const costeer_model *model, const char *of_template, const char *text, size_t n, costeer_tokens *out,
-                                  costeer_error *err)
+static costeer_err append_message(const costeer_model *model, const char *of_template, const char *text, size_t n,
+                                  costeer_tokens *out, costeer_error *err)
 {
     size_t begin = 0;
     size_t from = 0;
@@ -102,7 +103,8 @@ static costeer_err append_message(const costeer_model *model, const char *of_tem
     return append_text(model, text + begin, n - begin, false, out, err);
 }
 
-/* True when the text reads as a special token somewhere outside the template's parts: a control token, or one that the template uses. */
+/* True when the text reads as a special token somewhere outside the template's parts: a control token, or one that the template
+ * uses. */
 static bool reads_special(const costeer_model *model, const cs_chat_rendering *rendering, const char *of_template)
 {
     size_t part = 0;

@@ -85,7 +85,8 @@ static const char *build_prompt(const costeer_node *node, const costeer_frame_op
         is_known = has_role(&messages[i], "user") || has_role(&messages[i], "assistant");
     }
     if (!is_known) {
-        return "messages: of user and assistant, the user's last, and one of the system before them at most, are what this node takes";
+        return "messages: of user and assistant, the user's last, and one of the system before them at most, are what this node "
+               "takes";
     }
     costeer_error err = {.code = COSTEER_OK};
     conversation c = {.n_turns = 0};
