@@ -65,15 +65,15 @@ static int take(const char *path, json_t *list, cs_messages *out)
             return exit_code;
         }
         const char *role = json_string_value(json_object_get(message, "role"));
-        char *content = strdup(json_string_value(json_object_get(message, "content")));
-        ok = content != NULL;
-        if (strcmp(role, "system") == 0) {
-            out->system = content;
+        const char *content = json_string_value(json_object_get(message, "content"));
+        if (i == 0 && strcmp(role, "system") == 0) {
+            ok = (out->system = strdup(content)) != NULL;
         } else if (i + 1 == n) {
-            out->query = content;
-        } else if (ok) {
-            out->turns[out->n_turns++] =
-                (costeer_message){.role = strcmp(role, "user") == 0 ? "user" : "assistant", .content = content};
+            ok = (out->query = strdup(content)) != NULL;
+        } else {
+            costeer_message *turn = &out->turns[out->n_turns++];
+            *turn = (costeer_message){.role = strcmp(role, "user") == 0 ? "user" : "assistant", .content = strdup(content)};
+            ok = turn->content != NULL;
         }
     }
     if (ok && out->query == NULL) {

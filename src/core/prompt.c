@@ -178,7 +178,7 @@ static costeer_err list_messages(const costeer_prompt *prompt, messages *out, co
                 cs_buffer_dispose(&filled);
                 return code;
             }
-            content = filled.bytes;
+            content = filled.bytes != NULL ? filled.bytes : "";
         }
         ok = add_message(out, is_query ? "user" : prompt->turns[i].role, content);
         cs_buffer_dispose(&filled);
@@ -313,7 +313,7 @@ static bool is_leaked(const cs_chat_rendering *rendering)
 static costeer_err check_kept_apart(const costeer_model *model, const cs_chat_template *form, const messages *list, bool thinking,
                                     costeer_error *err)
 {
-    messages traced = {.items = calloc(list->n, sizeof *traced.items)};
+    messages traced = {.items = calloc(list->n + 1, sizeof *traced.items)};
     bool ok = traced.items != NULL;
     bool spells = false;
     for (size_t i = 0; ok && i < list->n; i++) {

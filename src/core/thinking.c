@@ -116,10 +116,10 @@ static size_t spell(const cs_thinking *self, int32_t token, const char *piece, s
     const costeer_reasoning *marks = self->marks;
     if (n == 0 && token >= 0 && (token == marks->begin_token || token == marks->end_token)) {
         const char *mark = token == marks->begin_token ? marks->begin : marks->end;
-        memcpy(out, mark, strlen(mark));
-        return strlen(mark);
+        n = strlen(mark);
+        piece = mark;
     }
-    memcpy(out, piece, n);
+    memmove(out, piece, n); /* out may be piece */
     return n;
 }
 

@@ -371,7 +371,7 @@ static const char *text_of(const json_t *object, const char *key)
 /* A row of golden/chat_templates.jsonl: what oracle/templates.py had Jinja2 make of a template. */
 static void check_golden(const json_t *row)
 {
-    costeer_message messages[16];
+    costeer_message messages[16] = {{.role = ""}};
     const json_t *list = json_object_get(row, "messages");
     size_t n = json_array_size(list);
     assert_true(n >= 1 && n <= 16);
