@@ -196,8 +196,9 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
     }
     if (settings->messages != NULL) {
         const int exit_code = cs_messages_read(settings->messages, &out->conversation);
-        out->query = out->conversation.query;
-        out->conversation.query = NULL;
+        if (exit_code == CS_EXIT_OK && (out->query = strdup(out->conversation.query)) == NULL) {
+            return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        }
         return exit_code == CS_EXIT_OK && settings->system != NULL && out->conversation.system != NULL
                    ? cs_fail(CS_EXIT_USAGE, "--system, and %s has a system message: give one", settings->messages)
                    : exit_code;

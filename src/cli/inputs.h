@@ -15,7 +15,7 @@ typedef struct cs_inputs {
     char *all_contexts; /**< those with a positive weight, one after the other, for a model that gets them in its prompt; may be
                            NULL */
     char *query;
-    cs_messages conversation; /**< of --messages; its query is taken out */
+    cs_messages conversation; /**< of --messages */
     cs_templates templates;
     char *context_template;          /**< NULL: the default */
     char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */

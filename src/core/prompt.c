@@ -198,7 +198,7 @@ static bool put_system_first(messages *list, const char *system)
 
 const char *cs_prompt_template_source(const costeer_model *model, const char *wanted)
 {
-    if (!is_given(wanted)) {
+    if (wanted == NULL || *wanted == '\0') {
         return costeer_model_get_info(model)->chat_template;
     }
     const bool is_text = strstr(wanted, "{{") != NULL || strstr(wanted, "{%") != NULL;
