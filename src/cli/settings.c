@@ -24,7 +24,18 @@ static const cs_option input_options[] = {
              "multiplies the strength for this context (default 1; negative: away from it). A file that exists under the whole "
              "name is taken as such. '-' is standard input. An empty one is left out; line ends at the end are not part of it"},
     {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
-    {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
+    {.name = "messages",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(messages),
+     .help =
+         "A conversation instead of the query: a JSON array of objects with role (system, user, assistant) and content; the last "
+         "is the user's. A context goes into the user's first message"},
+    {.name = "system",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "TEXT",
+     FIELD(system),
+     .help = "System message, for both models; without: the one that a model's template has, if it has one"},
     {.name = "context-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
@@ -32,11 +43,6 @@ static const cs_option input_options[] = {
      .help =
          "The user message where a context is given, with {context} and {query} in it; without: the context, an empty line, the "
          "query"},
-    {.name = "template",
-     .kind = CS_OPTION_TEXT,
-     .value_name = "NAME",
-     FIELD(chat_template),
-     .help = "Chat template: raw (none), or one that llama.cpp knows by name (chatml, llama3, ...); without: the model's own"},
 };
 
 static const cs_option model_options[] = {
@@ -382,6 +388,16 @@ int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bo
     return CS_EXIT_OK;
 }
 
+bool cs_settings_thinks(const cs_settings *settings)
+{
+    return settings->thinking != NULL && strcmp(settings->thinking, "on") == 0;
+}
+
+int32_t cs_settings_positions_max(const cs_settings *settings)
+{
+    return settings->max_tokens + (cs_settings_thinks(settings) ? settings->thinking_budget + COSTEER_REASONING_MARGIN : 0);
+}
+
 costeer_vocab_mode cs_settings_vocab(const cs_settings *settings)
 {
     for (int mode = COSTEER_VOCAB_AUTO; mode <= COSTEER_VOCAB_BYTE; mode++) {
@@ -397,6 +413,7 @@ costeer_session_params cs_settings_session(const cs_settings *settings)
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     params.sampler = settings->sampler;
     params.max_tokens = settings->max_tokens;
+    params.reasoning_budget = settings->thinking_budget;
     params.base_top_k = settings->base_top_k;
     params.constant_k = settings->constant_k;
     params.require_certified = settings->require_certified;

@@ -87,7 +87,9 @@ static int check_overwriting(const cs_setup *setup)
         const char *option;
         const char *path;
     } outputs[] = {{"output", s->output}, {"trace", s->trace}, {"audit", s->audit}};
-    const char *const files[] = {s->query_file, s->context_template, s->llm, s->slm, s->tuned_slm};
+    const char *const files[] = {s->query_file,    s->messages,     s->context_template, s->chat_template,
+                                 s->template_file, s->llm_template, s->slm_template,     s->llm,
+                                 s->slm,           s->tuned_slm};
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         bool is_input = false;
         for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
@@ -177,7 +179,7 @@ static costeer_ensemble_params make_params(cs_setup *setup)
         params.connect_user = &setup->remote;
         /* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. An engine
          * gets tokens: what spells them here has the template too. */
-        params.by_chat = s->chat_template == NULL && !cs_settings_is_engine(s);
+        params.by_chat = cs_templates_are_the_nodes(s);
         params.allow_context_upload = s->allow_context_upload;
     }
     return params;
@@ -191,7 +193,11 @@ static int create_ensemble(cs_setup *setup)
     for (size_t i = 0; i < inputs->n_contexts; i++) {
         with[i] = cs_inputs_prompt(s, inputs, inputs->contexts[i]);
     }
-    costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL), .with = with, .max_tokens = s->max_tokens};
+    costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL),
+                                        .with = with,
+                                        .llm_template = inputs->templates.llm,
+                                        .slm_template = inputs->templates.slm,
+                                        .max_tokens = cs_settings_positions_max(s)};
     if (inputs->all_contexts != NULL) {
         prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
     }
@@ -225,6 +231,15 @@ static void tell_of_drafts(const cs_setup *setup)
     }
 }
 
+static void tell_of_reasoning(const cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    if (cs_settings_thinks(s) && setup->reasoning.begin == NULL && s->answer_prefix == NULL && !s->quiet) {
+        cs_fail(CS_EXIT_OK,
+                "the chat template has no reasoning that is known; --thinking on changes nothing but what it is told");
+    }
+}
+
 static int open_models(cs_setup *setup)
 {
     int exit_code =
@@ -243,8 +258,18 @@ static int open_models(cs_setup *setup)
     }
     if (exit_code == CS_EXIT_OK) {
         tell_of_drafts(setup);
+        tell_of_reasoning(setup);
     }
     return exit_code;
+}
+
+int cs_setup_read(cs_setup *setup, const cs_arguments *arguments)
+{
+    int exit_code = open_outputs(setup);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_inputs_read(&setup->settings, arguments, &setup->inputs);
+    }
+    return exit_code == CS_EXIT_OK ? check_overwriting(setup) : exit_code;
 }
 
 int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
@@ -258,13 +283,7 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
         exit_code = cs_choices_check_contexts(&setup->choices, s->contexts.n > 0, true);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = open_outputs(setup);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_inputs_read(s, arguments, &setup->inputs);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = check_overwriting(setup);
+        exit_code = cs_setup_read(setup, arguments);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code =
@@ -284,11 +303,12 @@ static bool fits(const cs_setup *setup, const costeer_model *model, const char *
     int32_t n_trained = costeer_model_get_info(model)->n_ctx_train;
     int32_t n_ctx = s->ctx_size > 0 ? s->ctx_size : (n_trained < CTX_DEFAULT_MAX ? n_trained : CTX_DEFAULT_MAX);
     costeer_prompt prompt = cs_inputs_prompt(s, &setup->inputs, context);
+    prompt.chat_template = cs_templates_of(&setup->inputs.templates, model == setup->pair.llm);
     costeer_tokens tokens = {.n = 0};
     costeer_err code = costeer_prompt_build(model, &prompt, &tokens, NULL);
     size_t n = tokens.n;
     costeer_tokens_dispose(&tokens);
-    return code == COSTEER_OK && n + (size_t)s->max_tokens <= (size_t)n_ctx;
+    return code == COSTEER_OK && n + (size_t)cs_settings_positions_max(s) <= (size_t)n_ctx;
 }
 
 /* The file whose context does not fit; NULL when the query alone does not, or when a node knows better what fits there. */
@@ -330,10 +350,26 @@ static const costeer_method *method_to_run(const cs_setup *setup, const cs_choic
     return costeer_method_find(costeer_method_uses_llm(choice->method) ? "llm" : "slm");
 }
 
+/* How the model that gives the base reasons, when it is let. */
+static costeer_err find_reasoning(cs_setup *setup, const costeer_method *method, const costeer_model *model, costeer_error *err)
+{
+    costeer_prompt prompt = cs_inputs_prompt(&setup->settings, &setup->inputs, NULL);
+    prompt.chat_template = cs_templates_of(&setup->inputs.templates, costeer_method_uses_llm(method));
+    prompt.answer_prefix = NULL; /* behind it nothing is reasoned, and what it is of is_open is not to be seen */
+    const costeer_err code = costeer_reasoning_find(model, &prompt, &setup->reasoning, err);
+    if (setup->settings.answer_prefix != NULL) {
+        costeer_reasoning_dispose(&setup->reasoning);
+    }
+    return code;
+}
+
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out)
 {
     costeer_error err = {.code = COSTEER_OK};
     costeer_err code = costeer_ensemble_use(setup->ensemble, method_to_run(setup, choice), choice->top_p, out, &err);
+    if (code == COSTEER_OK && cs_settings_thinks(&setup->settings)) {
+        code = find_reasoning(setup, method_to_run(setup, choice), out->model, &err);
+    }
     return code == COSTEER_OK ? CS_EXIT_OK : cs_setup_fail(setup, choice, &err);
 }
 
@@ -348,6 +384,7 @@ costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *
         params.gate = choice->gate;
     }
     params.chat = parts->chat;
+    params.reasoning = &setup->reasoning;
     params.context_weights = has_experts ? setup->inputs.weights : NULL;
     params.private_drafts = has_experts && params.private_drafts;
     if (s->cloud != NULL && has_experts && strcmp(s->on_cloud_failure, "local") == 0) {
@@ -368,6 +405,7 @@ int cs_setup_dispose(cs_setup *setup, int exit_code)
     cs_prompt_progress_dispose(&setup->progress);
     cs_remote_dispose(&setup->remote);
     cs_pair_dispose(&setup->pair);
+    costeer_reasoning_dispose(&setup->reasoning);
     cs_inputs_dispose(&setup->inputs);
     cs_output_discard(&setup->audit);
     cs_output_discard(&setup->trace);

@@ -21,6 +21,7 @@ typedef struct cs_setup {
     cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
     costeer_ensemble *ensemble;
+    costeer_reasoning reasoning; /**< of the model that gives the base of the choice last put together */
 } cs_setup;
 
 void cs_setup_init(cs_setup *setup);
@@ -32,6 +33,9 @@ void cs_setup_init(cs_setup *setup);
  * @return an exit code
  */
 int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
+
+/** The part of it that loads nothing: open the outputs and read the texts. Returns an exit code. */
+int cs_setup_read(cs_setup *setup, const cs_arguments *arguments);
 
 /** Put together what a choice needs; `out` is valid until the next call. Returns an exit code. */
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out);
