@@ -234,21 +234,34 @@ static costeer_err remove_part(const char *folder, const char *snapshots, const 
     return COSTEER_OK;
 }
 
-/* Folders of a repository that hold nothing any more. */
-static void prune_repo(const char *folder, const char *snapshots, const char *commit)
+static bool drop_file(const char *relative, void *user)
 {
-    static const char *const below[] = {"/refs", "/blobs", ""};
+    const char *folder = user;
+    cs_hub_path path;
+    if (cs_hub_path_print(&path, "%s/%s", folder, relative) && unlink(path.text) == 0) {
+        (void)prune(path.text, folder);
+    }
+    return true;
+}
+
+static bool remove_if_empty(const char *folder, const char *below)
+{
+    cs_hub_path path;
+    return cs_hub_path_print(&path, "%s/%s", folder, below) && (rmdir(path.text) == 0 || errno == ENOENT);
+}
+
+/* References to the commit that is gone; the whole folder when nothing is left but programs' notes about what was there. */
+static void prune_repo(const char *folder, const char *commit)
+{
     cs_hub_path path;
     if (cs_hub_path_print(&path, "%s/refs", folder)) {
         search s = {.folder = path.text, .wanted = commit};
         (void)cs_hub_walk(path.text, drop_ref, &s);
     }
-    if (rmdir(snapshots) == 0 || errno == ENOENT) {
-        for (size_t i = 0; i < sizeof below / sizeof below[0]; i++) {
-            if (cs_hub_path_print(&path, "%s%s", folder, below[i])) {
-                (void)rmdir(path.text);
-            }
-        }
+    if (remove_if_empty(folder, "snapshots") && remove_if_empty(folder, "blobs") && cs_hub_path_print(&path, "%s", folder)) {
+        (void)cs_hub_walk(folder, drop_file, path.text);
+        (void)remove_if_empty(folder, "refs");
+        (void)rmdir(folder);
     }
 }
 
@@ -269,7 +282,7 @@ static costeer_err remove_model(const char *folder, const char *first, uint64_t 
                                                   : cs_hub_fail_long(err, folder);
     }
     if (code == COSTEER_OK && prune(first, snapshots.text)) {
-        prune_repo(folder, snapshots.text, commit);
+        prune_repo(folder, commit);
     }
     return code;
 }
@@ -293,15 +306,14 @@ static bool drop_incomplete(const char *relative, void *user)
 static bool remove_incomplete(const char *folder, uint64_t *bytes)
 {
     cs_hub_path blobs;
-    cs_hub_path snapshots;
-    if (!cs_hub_path_print(&blobs, "%s/blobs", folder) || !cs_hub_path_print(&snapshots, "%s/snapshots", folder)) {
+    if (!cs_hub_path_print(&blobs, "%s/blobs", folder)) {
         return false;
     }
     search s = {.folder = blobs.text};
     (void)cs_hub_walk(blobs.text, drop_incomplete, &s);
     *bytes += s.bytes;
     if (s.found) {
-        prune_repo(folder, snapshots.text, "");
+        prune_repo(folder, "");
     }
     return s.found;
 }
