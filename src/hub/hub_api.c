@@ -190,19 +190,23 @@ static costeer_err get_commit(cs_hub_http *http, const costeer_hub_params *param
 static bool add_file(cs_hub_tree *tree, const char *path, const char *oid, uint64_t bytes)
 {
     cs_hub_file *files = realloc(tree->files, (tree->n + 1) * sizeof *files);
-    tree->files = files != NULL ? files : tree->files;
-    const char **paths = files != NULL ? realloc(tree->paths, (tree->n + 1) * sizeof *paths) : NULL;
-    char *copy = paths != NULL ? strdup(path) : NULL;
-    tree->paths = paths != NULL ? paths : tree->paths;
-    if (copy == NULL) {
+    if (files == NULL) {
         return false;
     }
-    files[tree->n] = (cs_hub_file){.path = copy, .bytes = bytes};
-    for (size_t i = 0; i < CS_HUB_OID_MAX - 1 && oid[i] != '\0'; i++) {
-        files[tree->n].oid[i] = (char)tolower((unsigned char)oid[i]);
+    tree->files = files;
+    const char **paths = realloc(tree->paths, (tree->n + 1) * sizeof *paths);
+    if (paths == NULL) {
+        return false;
     }
-    paths[tree->n++] = copy;
-    return true;
+    tree->paths = paths;
+    cs_hub_file *file = &files[tree->n];
+    *file = (cs_hub_file){.path = strdup(path), .bytes = bytes};
+    for (size_t i = 0; i < CS_HUB_OID_MAX - 1 && oid[i] != '\0'; i++) {
+        file->oid[i] = (char)tolower((unsigned char)oid[i]);
+    }
+    paths[tree->n] = file->path;
+    tree->n += file->path != NULL;
+    return file->path != NULL;
 }
 
 /* A file of Git LFS has the SHA-256 of its content; another one Git's own hash. */

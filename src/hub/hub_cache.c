@@ -16,43 +16,7 @@
 
 #define DEPTH_MAX 8
 
-/* ---- strings and paths ------------------------------------------------------------------------------------------- */
-
-bool cs_hub_strings_add(cs_hub_strings *strings, const char *text)
-{
-    if (strings->n == strings->capacity) {
-        const size_t capacity = strings->capacity == 0 ? 32 : 2 * strings->capacity;
-        char **items = realloc(strings->items, capacity * sizeof *items);
-        if (items == NULL) {
-            return false;
-        }
-        strings->items = items;
-        strings->capacity = capacity;
-    }
-    strings->items[strings->n] = strdup(text);
-    return strings->items[strings->n] != NULL && ++strings->n > 0;
-}
-
-static int compare_strings(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
-void cs_hub_strings_sort(cs_hub_strings *strings)
-{
-    if (strings->n > 1) {
-        qsort(strings->items, strings->n, sizeof strings->items[0], compare_strings);
-    }
-}
-
-void cs_hub_strings_dispose(cs_hub_strings *strings)
-{
-    for (size_t i = 0; i < strings->n; i++) {
-        free(strings->items[i]);
-    }
-    free(strings->items);
-    memset(strings, 0, sizeof *strings);
-}
+/* ---- paths ------------------------------------------------------------------------------------------------------- */
 
 bool cs_hub_path_print(cs_hub_path *path, const char *format, ...)
 {

@@ -11,23 +11,13 @@
 #define CS_HUB_CACHE_H
 
 #include "hub/hub_name.h"
+#include "hub/hub_strings.h"
 #include "util/error.h"
 
 #include <costeer/hub.h>
 
 #define CS_HUB_OID_MAX    65
 #define CS_HUB_COMMIT_MAX 41
-
-/** Growing list of owned strings; all-zero is an empty one. */
-typedef struct cs_hub_strings {
-    char **items; /**< [n] */
-    size_t n;
-    size_t capacity;
-} cs_hub_strings;
-
-bool cs_hub_strings_add(cs_hub_strings *strings, const char *text);
-void cs_hub_strings_sort(cs_hub_strings *strings);
-void cs_hub_strings_dispose(cs_hub_strings *strings);
 
 /** A path of the cache; a pointer to it is passed where it is written. */
 typedef struct cs_hub_path {

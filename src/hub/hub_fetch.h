@@ -8,7 +8,7 @@
 typedef struct cs_hub_job {
     const costeer_hub_params *params;
     const cs_hub_name *name;
-    const char *commit;
+    char commit[CS_HUB_COMMIT_MAX];
     cs_hub_http *http;
     cs_hub_path repo_folder;
     costeer_hub_progress progress;

@@ -10,7 +10,7 @@
 
 /* The files that make the chosen model, in their order. */
 typedef struct parts {
-    const cs_hub_file **files; /* [n] */
+    cs_hub_file *files; /* [n], their paths belong to the tree */
     size_t n;
 } parts;
 
@@ -69,7 +69,7 @@ static costeer_err choose(const cs_hub_tree *tree, const cs_hub_name *name, part
             return cs_error_set(err, COSTEER_EMODEL, "hub", "%s: part %zu of %zu of %.150s is missing in the repository",
                                 name->repo, out->n + 1, n, tree->paths[chosen]);
         }
-        out->files[out->n] = &tree->files[i];
+        out->files[out->n] = tree->files[i];
     }
     return COSTEER_OK;
 }
@@ -81,7 +81,7 @@ static costeer_err check_room(const cs_hub_job *job, const parts *p, costeer_err
 {
     uint64_t needed = 0;
     for (size_t i = 0; i < p->n; i++) {
-        const uint64_t missing = cs_hub_fetch_missing(job, p->files[i]);
+        const uint64_t missing = cs_hub_fetch_missing(job, &p->files[i]);
         needed = missing > UINT64_MAX - needed ? UINT64_MAX : needed + missing;
     }
     cs_hub_path folder = job->repo_folder;
@@ -109,21 +109,21 @@ static costeer_err check_room(const cs_hub_job *job, const parts *p, costeer_err
 static costeer_err fetch_parts(cs_hub_job *job, const parts *p, cs_hub_path *path, costeer_error *err)
 {
     costeer_err code = check_room(job, p, err);
-    for (size_t i = 0; i < p->n; i++) {
-        job->progress.bytes_all += p->files[i]->bytes;
+    for (size_t i = 0; code == COSTEER_OK && i < p->n; i++) {
+        job->progress.bytes_all += p->files[i].bytes;
     }
     for (size_t i = 0; code == COSTEER_OK && i < p->n; i++) {
-        code = cs_hub_fetch(job, p->files[i], err);
+        code = cs_hub_fetch(job, &p->files[i], err);
     }
     for (size_t i = 0; code == COSTEER_OK && i < p->n; i++) {
-        code = cs_hub_cache_link(job->repo_folder.text, job->commit, p->files[i]->path, p->files[i]->oid, err);
+        code = cs_hub_cache_link(job->repo_folder.text, job->commit, p->files[i].path, p->files[i].oid, err);
     }
     if (code == COSTEER_OK && !cs_hub_is_commit(job->name->revision)) {
         const char *revision = job->name->revision[0] != '\0' ? job->name->revision : "main";
         code = cs_hub_cache_write_ref(job->repo_folder.text, revision, job->commit, err);
     }
-    if (code == COSTEER_OK &&
-        !cs_hub_path_print(path, "%s/snapshots/%s/%s", job->repo_folder.text, job->commit, p->files[0]->path)) {
+    if (code == COSTEER_OK && p->n > 0 &&
+        !cs_hub_path_print(path, "%s/snapshots/%s/%s", job->repo_folder.text, job->commit, p->files[0].path)) {
         code = cs_hub_fail_long(err, job->repo_folder.text);
     }
     return code;
@@ -135,7 +135,7 @@ static costeer_err pull(cs_hub_job *job, cs_hub_path *path, costeer_error *err)
     parts p = {0};
     costeer_err code = cs_hub_http_create(job->params, &job->http, err);
     code = code == COSTEER_OK ? cs_hub_api_tree(job->http, job->params, job->name, &tree, err) : code;
-    job->commit = tree.commit;
+    memcpy(job->commit, tree.commit, sizeof job->commit);
     code = code == COSTEER_OK ? choose(&tree, job->name, &p, err) : code;
     code = code == COSTEER_OK ? fetch_parts(job, &p, path, err) : code;
     free(p.files);

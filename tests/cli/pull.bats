@@ -19,8 +19,8 @@ nothing_in_place() {
     [ "$output" = "$(pulled pair-llm-Q4_K_M.gguf)" ]
     cmp "$output" "$llm"
     [ "$(readlink "$output")" = "../../blobs/$(sha256 "$llm")" ]
-    [ "$(find "$folder/blobs" -type f | wc -l)" = 1 ]
-    [[ $(cat "$folder/refs/main") =~ ^[0-9a-f]{40}$ ]]
+    [ "$(find "$hub_folder/blobs" -type f | wc -l)" = 1 ]
+    [[ $(cat "$hub_folder/refs/main") =~ ^[0-9a-f]{40}$ ]]
     cache_is_sound
 }
 
@@ -39,11 +39,11 @@ nothing_in_place() {
     succeeded
     pull "$repo_name@refs/pr/1:Q8_0"
     succeeded
-    commit=$(cat "$folder/refs/v1.0")
-    [ "$(cat "$folder/refs/refs/pr/1")" = "$commit" ] && [ ! -e "$folder/refs/main" ]
+    commit=$(cat "$hub_folder/refs/v1.0")
+    [ "$(cat "$hub_folder/refs/refs/pr/1")" = "$commit" ] && [ ! -e "$hub_folder/refs/main" ]
     pull "$repo_name@$commit:Q8_0"
     succeeded
-    [ "$output" = "$folder/snapshots/$commit/pair-slm-Q8_0.gguf" ]
+    [ "$output" = "$hub_folder/snapshots/$commit/pair-slm-Q8_0.gguf" ]
     asked "not any('revision/$commit' in x['path'] for x in r)"
     pull "$repo_name@0123456789012345678901234567890123456789"
     failed_with 6 'no revision 0123456789'
@@ -109,7 +109,7 @@ nothing_in_place() {
     faults '{"storage": {"status": 404}}'
     pull "$repo_name:Q8_0"
     failed_with 6 'HTTP 404'
-    head -c 123456 "$slm" >"$folder/blobs/$(sha256 "$slm").incomplete"
+    head -c 123456 "$slm" >"$hub_folder/blobs/$(sha256 "$slm").incomplete"
     faults '{}'
     pull "$repo_name:Q8_0"
     succeeded
@@ -117,17 +117,17 @@ nothing_in_place() {
     cmp "$output" "$slm"
     # a whole one that only lacks its name needs no byte
     rm "$output"
-    mv "$folder/blobs/$(sha256 "$slm")" "$folder/blobs/$(sha256 "$slm").incomplete"
+    mv "$hub_folder/blobs/$(sha256 "$slm")" "$hub_folder/blobs/$(sha256 "$slm").incomplete"
     before=$(wc -l <"$requests")
     pull "$repo_name:Q8_0"
     succeeded
     asked "not any(x['server'] == 'storage' for x in r[$before:])"
-    [ "$(stat -c %s "$folder/blobs/$(sha256 "$slm")")" = "$size" ]
+    [ "$(stat -c %s "$hub_folder/blobs/$(sha256 "$slm")")" = "$size" ]
 }
 
 @test "a beginning that is another file's is found out by its hash, and the next pull gets the right one" {
-    mkdir -p "$folder/blobs"
-    head -c 50000 /dev/zero >"$folder/blobs/$(sha256 "$slm").incomplete"
+    mkdir -p "$hub_folder/blobs"
+    head -c 50000 /dev/zero >"$hub_folder/blobs/$(sha256 "$slm").incomplete"
     pull "$repo_name:Q8_0"
     failed_with 6 'pair-slm-Q8_0.gguf: the hash of what came is [0-9a-f]{16}…, the hub.s is '"$(sha256 "$slm" | cut -c 1-16)"
     nothing_in_place
@@ -137,15 +137,15 @@ nothing_in_place() {
 }
 
 @test "a server without ranges: the file begins again" {
-    mkdir -p "$folder/blobs"
-    head -c 50000 /dev/zero >"$folder/blobs/$(sha256 "$slm").incomplete"
+    mkdir -p "$hub_folder/blobs"
+    head -c 50000 /dev/zero >"$hub_folder/blobs/$(sha256 "$slm").incomplete"
     faults '{"no_ranges": true}'
     pull "$repo_name:Q8_0"
     succeeded
     cmp "$output" "$slm"
-    rm -r "$folder"
-    mkdir -p "$folder/blobs"
-    head -c 50000 "$slm" >"$folder/blobs/$(sha256 "$slm").incomplete"
+    rm -r "$hub_folder"
+    mkdir -p "$hub_folder/blobs"
+    head -c 50000 "$slm" >"$hub_folder/blobs/$(sha256 "$slm").incomplete"
     faults '{"wrong_range": true}'
     pull "$repo_name:Q8_0"
     failed_with 6 'another part than it was asked for'
@@ -157,12 +157,12 @@ nothing_in_place() {
     pull "$repo_name:Q8_0"
     failed_with 6 'the hash of what came'
     nothing_in_place
-    [ -z "$(ls "$folder/blobs")" ]
+    [ -z "$(ls "$hub_folder/blobs")" ]
     faults '{"more": 1}'
     pull "$repo_name:Q8_0"
     failed_with 6 'more comes than the [0-9]+ bytes that the hub announced'
     nothing_in_place
-    cat "$slm" "$slm" >"$folder/blobs/$(sha256 "$slm").incomplete"
+    cat "$slm" "$slm" >"$hub_folder/blobs/$(sha256 "$slm").incomplete"
     faults '{}'
     pull "$repo_name:Q8_0"
     succeeded
@@ -171,7 +171,7 @@ nothing_in_place() {
 
 @test "a blob of another length is pulled again" {
     pull "$repo_name:Q8_0"
-    truncate -s 1000 "$folder/blobs/$(sha256 "$slm")"
+    truncate -s 1000 "$hub_folder/blobs/$(sha256 "$slm")"
     pull "$repo_name:Q8_0"
     succeeded
     cmp "$output" "$slm"
@@ -216,12 +216,12 @@ nothing_in_place() {
     asked 'all(x["authorization"] == "Bearer hf_sesame" for x in r if x["server"] == "hub") and len(r) == 4'
     asked '[x["authorization"] for x in r if x["server"] == "storage"] == [None]'
     # from the file, and from another one; spaces around it are not part of it
-    rm -r "$folder"
+    rm -r "$hub_folder"
     printf 'hf_sesame\n' >"$HF_HOME/token"
     pull "$repo_name:Q8_0"
     succeeded
     printf ' hf_sesame \n' >"$BATS_TEST_TMPDIR/token"
-    rm -r "$folder" "$HF_HOME/token"
+    rm -r "$hub_folder" "$HF_HOME/token"
     HF_TOKEN_PATH=$BATS_TEST_TMPDIR/token pull "$repo_name:Q8_0"
     succeeded
     HF_TOKEN_PATH=$BATS_TEST_TMPDIR/token HF_HUB_DISABLE_IMPLICIT_TOKEN=1 pull "$repo_name"
@@ -290,7 +290,7 @@ nothing_in_place() {
     pull "$repo_name:Q8_0"
     failed_with 5 'File too large; free some space and pull again \(it resumes\)'
     nothing_in_place
-    [ "$(stat -c %s "$folder"/blobs/*.incomplete)" = 524288 ]
+    [ "$(stat -c %s "$hub_folder"/blobs/*.incomplete)" = 524288 ]
     ulimit -S -f unlimited
     pull "$repo_name:Q8_0"
     succeeded
@@ -331,7 +331,7 @@ nothing_in_place() {
     faults '{"hold": 100000}'
     costeer pull "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/a" 2>&1 3>&- 9>&- &
     first=$!
-    wait_for test -s "$folder/blobs/$(sha256 "$slm").incomplete"
+    wait_for test -s "$hub_folder/blobs/$(sha256 "$slm").incomplete"
     costeer pull -v "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/b" 2>"$BATS_TEST_TMPDIR/b.err" 3>&- 9>&- &
     second=$!
     wait_for grep -q 'pair-slm-Q8_0.gguf: another program is pulling this file; waiting for it' "$BATS_TEST_TMPDIR/b.err"
@@ -350,7 +350,7 @@ nothing_in_place() {
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/null 2>"$BATS_TEST_TMPDIR/err" 3>&- 9>&- &
     first=$!
-    part=$folder/blobs/$(sha256 "$slm").incomplete
+    part=$hub_folder/blobs/$(sha256 "$slm").incomplete
     wait_for eval '[ "$(stat -c %s "$part")" = 100000 ]'
     costeer pull -v "$repo_name:Q8_0" >/dev/null 2>"$BATS_TEST_TMPDIR/err2" 3>&- 9>&- &
     second=$!
@@ -373,7 +373,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/nul
     faults '{"hold": 100000}'
     costeer pull "$repo_name:Q8_0" >/dev/null 2>&1 3>&- 9>&- &
     first=$!
-    wait_for eval '[ "$(stat -c %s "$folder"/blobs/*.incomplete)" = 100000 ]'
+    wait_for eval '[ "$(stat -c %s "$hub_folder"/blobs/*.incomplete)" = 100000 ]'
     kill -KILL "$first"
     wait "$first" || true
     faults '{}'
@@ -388,7 +388,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/nul
     pull -v "$repo_name:Q8_0"
     [ "$status" = 0 ] && [ "${#stderr_lines[@]}" -ge 1 ]
     grep -qE '^costeer: pair-slm-Q8_0.gguf: [0-9.]+ of [0-9.]+ MB, [0-9.]+ MB/s, [0-9]+:[0-9]{2} left$' <<<"${stderr_lines[0]}"
-    rm -r "$folder"
+    rm -r "$hub_folder"
     run python3 -c 'import os, pty, sys
 out = b""
 def read(fd):
@@ -397,7 +397,7 @@ def read(fd):
 code = pty.spawn(sys.argv[1:], read)
 sys.exit(os.waitstatus_to_exitcode(code))' "$COSTEER" pull "$repo_name:Q8_0" </dev/null
     [ "$status" = 0 ]
-    [[ $output == *$'\r\x1b[K'"pair-slm-Q8_0.gguf: "*" left"*$'\r\x1b[K'"$folder/"* ]]
+    [[ $output == *$'\r\x1b[K'"pair-slm-Q8_0.gguf: "*" left"*$'\r\x1b[K'"$hub_folder/"* ]]
 }
 
 @test "offline: what is there is found, and nobody is asked" {
@@ -480,13 +480,10 @@ PY
 }
 
 @test "a recommended pair: both models, by the pair's name and by their own" {
-    for size in 1.5 0.5; do mkdir -p "$served/Qwen/Qwen2.5-${size}B-Instruct-GGUF"; done
-    cp "$llm" "$served/Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf"
-    cp "$slm" "$served/Qwen/Qwen2.5-0.5B-Instruct-GGUF/qwen2.5-0.5b-instruct-q4_k_m.gguf"
+    serve_small_qwen
     pull qwen2.5-4gib # this hub's commits are others
     failed_with 6 'Qwen/Qwen2.5-1.5B-Instruct-GGUF: the hub has no revision [0-9a-f]{40} in it'
-    faults '{"commits": {"Qwen/Qwen2.5-1.5B-Instruct-GGUF": "91cad51170dc346986eccefdc2dd33a9da36ead9",
-        "Qwen/Qwen2.5-0.5B-Instruct-GGUF": "9217f5db79a29953eb74d5343926648285ec7e67"}}'
+    pin_small_qwen
     pull qwen2.5-4gib
     succeeded
     cmp "${lines[0]}" "$llm"
