@@ -47,6 +47,7 @@ typedef struct costeer_hub_params {
     const char *proxy;                /**< NULL: none */
     const char *no_proxy;             /**< as curl reads it; NULL: none */
     bool is_offline;                  /**< costeer_hub_pull() finds what is in the cache and asks nobody */
+    int32_t silence_s;                /**< seconds without a byte after which a connection counts as broken; 0: 60 */
     const atomic_bool *cancel;        /**< looked at about once a second; NULL: never */
     costeer_hub_progress_fn progress; /**< NULL: none */
     void *progress_user;

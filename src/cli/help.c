@@ -47,6 +47,7 @@ const cs_help_row cs_help_environment[] = {
      "under HF_HOME; HF_HUB_DISABLE_IMPLICIT_TOKEN=1: none"},
     {"HF_ENDPOINT, MODEL_ENDPOINT", "the hub that pull asks; without: https://huggingface.co"},
     {"HF_HUB_OFFLINE", "1: pull asks nobody, and finds what is in the cache"},
+    {"HF_HUB_DOWNLOAD_TIMEOUT", "seconds without a byte after which pull tries again; without: 60"},
     {"SSL_CERT_FILE", "PEM file of the authorities that pull trusts; without: the system's"},
     {"NO_COLOR", "when set and not empty, compare uses no colours"},
     {"COLUMNS", "the width that compare lays its answers out for when the terminal does not tell one"},

@@ -5,6 +5,7 @@
 #include "cli/signals.h"
 #include "cli/token.h"
 #include "util/file.h"
+#include "util/parse.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -16,6 +17,7 @@
 
 #define TOKEN_FILE_MAX ((size_t)1 << 16)
 #define TOKEN_MAX      1000
+#define SILENCE_S_MAX  86400
 
 /* The value of the first variable that is set to something. */
 static const char *find_variable(const char *const *names)
@@ -155,6 +157,12 @@ int cs_hub_environment_read(cs_hub_environment *out)
     int exit_code = cs_hub_cache_dir(out->cache_dir);
     exit_code = exit_code == CS_EXIT_OK ? read_token(&out->token) : exit_code;
     const char *endpoint = find_variable(endpoints);
+    const char *timeout = variable("HF_HUB_DOWNLOAD_TIMEOUT");
+    int64_t silence_s = 0;
+    if (exit_code == CS_EXIT_OK && timeout != NULL &&
+        (cs_parse_int64(timeout, &silence_s) != CS_PARSE_OK || silence_s < 1 || silence_s > SILENCE_S_MAX)) {
+        exit_code = cs_fail(CS_EXIT_USAGE, "HF_HUB_DOWNLOAD_TIMEOUT: not a whole number of seconds in [1, %d]", SILENCE_S_MAX);
+    }
     endpoint = endpoint != NULL ? endpoint : "https://huggingface.co";
     out->params = (costeer_hub_params){.cache_dir = out->cache_dir,
                                        .endpoint = endpoint,
@@ -163,6 +171,7 @@ int cs_hub_environment_read(cs_hub_environment *out)
                                        .proxy = find_variable(strncmp(endpoint, "http:", 5) == 0 ? plain : tls),
                                        .no_proxy = find_variable(none),
                                        .is_offline = is_true(find_variable(offline)),
+                                       .silence_s = (int32_t)silence_s,
                                        .cancel = cs_interrupt_flag()};
     return exit_code;
 }

@@ -80,13 +80,15 @@ void cs_load_progress_end(cs_load_progress *progress, bool is_loaded)
 
 void cs_transfer_progress_start(cs_transfer_progress *progress, cs_progress_kind kind)
 {
-    *progress = (cs_transfer_progress){.kind = kind, .start_us = cs_clock_us()};
+    *progress = (cs_transfer_progress){.kind = kind};
 }
 
+/* The first piece only starts the clock: what was waited for before is no part of the rate. */
 void cs_transfer_progress_show(cs_transfer_progress *progress, const char *file, uint64_t bytes_done, uint64_t bytes_all,
                                uint64_t bytes_got)
 {
     cs_transfer_progress *p = progress;
+    p->start_us = p->start_us == 0 ? cs_clock_us() : p->start_us;
     if (!is_due(p->kind, p->start_us, &p->shown_us)) {
         return;
     }

@@ -38,7 +38,7 @@ void cs_load_progress_end(cs_load_progress *progress, bool is_loaded);
 
 typedef struct cs_transfer_progress {
     cs_progress_kind kind;
-    int64_t start_us;
+    int64_t start_us; /* 0: nothing has come yet */
     int64_t shown_us;
     bool is_there;
 } cs_transfer_progress;

@@ -16,7 +16,7 @@
 
 #define REDIRECTS_MAX     8
 #define CONNECT_TIMEOUT_S 30L
-#define SILENCE_MAX_S     60L
+#define SILENCE_S         60L
 
 struct cs_hub_http {
     CURL *easy;
@@ -259,7 +259,7 @@ static bool prepare(cs_hub_http *http, CURLU *url, bool with_token, uint64_t fir
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT_S);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
-    SET(CURLOPT_LOW_SPEED_TIME, SILENCE_MAX_S);
+    SET(CURLOPT_LOW_SPEED_TIME, p->silence_s > 0 ? (long)p->silence_s : SILENCE_S);
     SET(CURLOPT_HEADERFUNCTION, on_header);
     SET(CURLOPT_HEADERDATA, http);
     SET(CURLOPT_WRITEFUNCTION, on_body);

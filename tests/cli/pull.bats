@@ -104,6 +104,24 @@ nothing_in_place() {
     asked 'sum(x["server"] == "storage" for x in r) == 5'
 }
 
+@test "a server that falls silent: asked again with what came in hand, and given up when nothing comes" {
+    faults '{"hold": 1000000}'
+    HF_HUB_DOWNLOAD_TIMEOUT=1 pull -v "$repo_name:Q8_0"
+    [ "$status" = 0 ] && [[ $stderr == *"the connection broke; the download resumes"* ]]
+    cmp "$output" "$slm"
+    rm -r "$hub_folder"
+    faults '{"hold": 0}'
+    HF_HUB_DOWNLOAD_TIMEOUT=1 pull "$repo_name:Q8_0"
+    failed_with 6 'nothing came in time .*; pull again later, it resumes'
+    nothing_in_place
+    faults '{}'
+    pull "$repo_name:Q8_0"
+    succeeded
+    cmp "$output" "$slm"
+    HF_HUB_DOWNLOAD_TIMEOUT=soon pull "$repo_name:Q8_0"
+    failed_with 2 'HF_HUB_DOWNLOAD_TIMEOUT: not a whole number'
+}
+
 @test "the next pull begins where the last one was, and hashes what was there" {
     size=$(stat -c %s "$slm")
     faults '{"storage": {"status": 404}}'
@@ -383,7 +401,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/nul
 }
 
 @test "progress: lines with rate and time left with -v, none without, one line on a terminal" {
-    faults '{"hold": 1, "pace_ms": 400}'
+    faults '{"hold": 1, "pace_ms": 100}'
     touch "$state/go"
     pull -v "$repo_name:Q8_0"
     [ "$status" = 0 ] && [ "${#stderr_lines[@]}" -ge 1 ]

@@ -18,6 +18,7 @@ start_hub() {
     exec 9>"$state/stop"
     wait_for test -e "$state/endpoint"
     unset "${!HF_@}" "${!HUGGING@}" "${!TRANSFORMERS_@}" MODEL_ENDPOINT LLAMA_CACHE SSL_CERT_FILE http_proxy https_proxy all_proxy ALL_PROXY HTTPS_PROXY
+    export HF_HUB_DOWNLOAD_TIMEOUT=3600 # only the test of it is about time
     HF_ENDPOINT=$(cat "$state/endpoint")
     export HF_ENDPOINT HF_HOME=$hub_tmp/hf
     cache=$HF_HOME/hub
