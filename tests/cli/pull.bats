@@ -347,10 +347,10 @@ nothing_in_place() {
 
 @test "two pulls at once: one downloads, the other waits and finds it" {
     faults '{"hold": 100000}'
-    costeer pull "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/a" 2>&1 3>&- 9>&- &
+    "$COSTEER" pull "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/a" 2>&1 3>&- 9>&- &
     first=$!
     wait_for test -s "$hub_folder/blobs/$(sha256 "$slm").incomplete"
-    costeer pull -v "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/b" 2>"$BATS_TEST_TMPDIR/b.err" 3>&- 9>&- &
+    "$COSTEER" pull -v "$repo_name:Q8_0" >"$BATS_TEST_TMPDIR/b" 2>"$BATS_TEST_TMPDIR/b.err" 3>&- 9>&- &
     second=$!
     wait_for grep -q 'pair-slm-Q8_0.gguf: another program is pulling this file; waiting for it' "$BATS_TEST_TMPDIR/b.err"
     touch "$state/go"
@@ -370,7 +370,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/nul
     first=$!
     part=$hub_folder/blobs/$(sha256 "$slm").incomplete
     wait_for eval '[ "$(stat -c %s "$part")" = 100000 ]'
-    costeer pull -v "$repo_name:Q8_0" >/dev/null 2>"$BATS_TEST_TMPDIR/err2" 3>&- 9>&- &
+    "$COSTEER" pull -v "$repo_name:Q8_0" >/dev/null 2>"$BATS_TEST_TMPDIR/err2" 3>&- 9>&- &
     second=$!
     wait_for grep -q waiting "$BATS_TEST_TMPDIR/err2"
     kill -TERM "$second"
@@ -389,7 +389,7 @@ os.execv(sys.argv[1], sys.argv[1:])' "$COSTEER" pull "$repo_name:Q8_0" >/dev/nul
 
 @test "SIGKILL in the middle: the next pull resumes, and no lock is left" {
     faults '{"hold": 100000}'
-    costeer pull "$repo_name:Q8_0" >/dev/null 2>&1 3>&- 9>&- &
+    "$COSTEER" pull "$repo_name:Q8_0" >/dev/null 2>&1 3>&- 9>&- &
     first=$!
     wait_for eval '[ "$(stat -c %s "$hub_folder"/blobs/*.incomplete)" = 100000 ]'
     kill -KILL "$first"
