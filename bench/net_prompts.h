@@ -2,7 +2,7 @@
 #ifndef CS_BENCH_NET_PROMPTS_H
 #define CS_BENCH_NET_PROMPTS_H
 
-#include <costeer/model.h>
+#include <costeer/prompt.h>
 
 /** One request: what the cloud is given, and what only the device has. */
 typedef struct cs_net_prompt {

@@ -1,11 +1,14 @@
 # Target costeer_llama: llama.cpp from LLAMA_SOURCE_DIR, else an installed one, else the pinned version from the cache.
-# Archives that a program linking libcosteer.a needs besides it, in link order; empty when llama.cpp is installed on the system.
+# Target costeer_llama_common: with the headers of its `common` library (cmake/llama-common), for the C++ files that use it.
+# The archives of llama.cpp that a program linking libcosteer.a needs besides it and the common library's, in link order; empty when llama.cpp is
+# installed on the system. And the files of both.
 set(costeer_llama_static_libs "")
 set(costeer_llama_archives "")
 set(costeer_llama_is_pinned OFF) # built by scripts/llama-cpp, which can also build llama-server
 set(costeer_llama_vocab_dir "") # vocabulary-only models of its source tree, for tests; may be empty
 
 add_library(costeer_llama INTERFACE)
+add_library(costeer_llama_common INTERFACE)
 
 # The API has no version that can be asked for; what we use is compiled instead.
 function(costeer_llama_usable out)
@@ -36,14 +39,30 @@ if(LLAMA_SOURCE_DIR)
   set(GGML_OPENMP OFF CACHE BOOL "")
   set(CMAKE_CXX_VISIBILITY_PRESET hidden)
   add_subdirectory("${LLAMA_SOURCE_DIR}" "${CMAKE_BINARY_DIR}/llama.cpp" EXCLUDE_FROM_ALL)
-  target_link_libraries(costeer_llama INTERFACE llama)
+  add_subdirectory(cmake/llama-common EXCLUDE_FROM_ALL)
+  target_link_libraries(costeer_llama INTERFACE llama-common-part llama)
+  target_link_libraries(costeer_llama_common INTERFACE llama-common-part)
   set(costeer_llama_static_libs llama ggml ggml-cpu ggml-base)
+  set(costeer_llama_archives "$<TARGET_FILE:llama-common-part>")
   foreach(lib IN LISTS costeer_llama_static_libs)
     list(APPEND costeer_llama_archives "$<TARGET_FILE:${lib}>")
   endforeach()
   set(costeer_llama_vocab_dir "${LLAMA_SOURCE_DIR}/models")
   message(STATUS "llama.cpp: from ${LLAMA_SOURCE_DIR}")
 else()
+  set(sanitize_args "")
+  if(COSTEER_SANITIZE STREQUAL "thread")
+    set(sanitize_args --sanitize thread) # uninstrumented thread pools look like races
+  endif()
+  execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp --common ${sanitize_args} OUTPUT_VARIABLE common_prefix
+    OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "llama.cpp's common library could not be had (above); pass -DLLAMA_SOURCE_DIR=")
+  endif()
+  set(costeer_llama_archives "${common_prefix}/lib/libllama-common.a")
+  target_link_libraries(costeer_llama INTERFACE "${common_prefix}/lib/libllama-common.a" OpenSSL::SSL OpenSSL::Crypto)
+  target_include_directories(costeer_llama_common SYSTEM INTERFACE "${common_prefix}/include/llama-common")
+  target_compile_definitions(costeer_llama_common INTERFACE CPPHTTPLIB_OPENSSL_SUPPORT)
   find_package(llama CONFIG QUIET)
   if(llama_FOUND)
     costeer_llama_usable(usable llama)
@@ -55,21 +74,19 @@ else()
     if(llama_FOUND)
       message(WARNING "the installed llama.cpp (${llama_DIR}) lacks functions that CoSteer uses; building the pinned version")
     endif()
-    set(sanitize_args "")
-    if(COSTEER_SANITIZE STREQUAL "thread")
-      set(sanitize_args --sanitize thread) # uninstrumented thread pools look like races
-    endif()
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp ${sanitize_args} OUTPUT_VARIABLE prefix
       OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
     if(failed)
       message(FATAL_ERROR "llama.cpp could not be had (above); install it, or pass -DLLAMA_SOURCE_DIR=")
     endif()
     set(costeer_llama_static_libs llama ggml ggml-cpu ggml-base)
+    set(libs "")
     foreach(lib IN LISTS costeer_llama_static_libs)
-      list(APPEND costeer_llama_archives "${prefix}/lib/lib${lib}.a")
+      list(APPEND libs "${prefix}/lib/lib${lib}.a")
     endforeach()
     target_include_directories(costeer_llama SYSTEM INTERFACE "${prefix}/include")
-    target_link_libraries(costeer_llama INTERFACE ${costeer_llama_archives} ${CMAKE_DL_LIBS})
+    target_link_libraries(costeer_llama INTERFACE ${libs} ${CMAKE_DL_LIBS})
+    list(APPEND costeer_llama_archives ${libs})
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp --source OUTPUT_VARIABLE costeer_llama_vocab_dir
       OUTPUT_STRIP_TRAILING_WHITESPACE)
     string(APPEND costeer_llama_vocab_dir "/models")

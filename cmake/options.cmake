@@ -2,7 +2,7 @@
 # number on every instruction set.
 add_library(costeer_options INTERFACE)
 target_compile_options(costeer_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Werror
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes> -Wvla -Wformat=2 -Werror
   -ffp-contract=off -fno-common)
 target_compile_definitions(costeer_options INTERFACE _POSIX_C_SOURCE=200809L)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")

@@ -7,7 +7,7 @@
 #ifndef COSTEER_CLOUD_H
 #define COSTEER_CLOUD_H
 
-#include <costeer/model.h>
+#include <costeer/prompt.h>
 #include <costeer/steer.h>
 #include <costeer/wire.h>
 #include <stdatomic.h>
@@ -30,7 +30,9 @@ typedef struct costeer_distribution {
 
 /** The public request as chat messages, for a cloud that has a chat template of its own. */
 typedef struct costeer_chat {
-    const char *system; /**< may be NULL */
+    const char *system;           /**< may be NULL */
+    const costeer_message *turns; /**< [n_turns] what was said before */
+    size_t n_turns;               /**< system message, turns and user are COSTEER_WIRE_CHAT_MAX at most for a node */
     const char *user;
 } costeer_chat;
 

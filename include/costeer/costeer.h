@@ -14,6 +14,7 @@
 #include <costeer/metrics.h>
 #include <costeer/model.h>
 #include <costeer/node.h>
+#include <costeer/prompt.h>
 #include <costeer/report.h>
 #include <costeer/sampler.h>
 #include <costeer/session.h>

@@ -9,6 +9,7 @@
 
 #include <costeer/cloud.h>
 #include <costeer/method.h>
+#include <costeer/prompt.h>
 #include <costeer/session.h>
 #include <costeer/vocab.h>
 
@@ -47,6 +48,8 @@ typedef struct costeer_ensemble_prompts {
     costeer_prompt plain;       /**< without a context */
     const costeer_prompt *with; /**< [n_contexts] with one context each; for the SLM's experts */
     costeer_prompt with_all;    /**< with all contexts that are to be followed; for sources "with"; query NULL: none */
+    const char *llm_template;   /**< of the LLM's prompts, NULL: the chat_template that each prompt has */
+    const char *slm_template;   /**< of the SLM's and the tuned SLM's, the same */
     int32_t max_tokens;
 } costeer_ensemble_prompts;
 

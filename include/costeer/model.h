@@ -125,29 +125,6 @@ COSTEER_API size_t costeer_model_token_to_piece(const costeer_model *model, int3
 /** True when a token ends generation (EOS, end of turn, …). */
 COSTEER_API bool costeer_model_is_end(const costeer_model *model, int32_t token);
 
-/** A prompt in parts. NULL or empty parts are left out. */
-typedef struct costeer_prompt {
-    const char *system;           /**< system message */
-    const char *context;          /**< the private text: only for a model on this device */
-    const char *query;            /**< the public request */
-    const char *context_template; /**< the user message where a context is given, with {context} and {query};
-                                       NULL: "{context}\n\n{query}" */
-    const char
-        *chat_template; /**< NULL: the model's own; "raw": no template; else the name of one that llama.cpp knows ("chatml") */
-} costeer_prompt;
-
-/**
- * Build the prompt's tokens for a model: user message, chat template, tokenizer.
- *
- * The context stands first in the default user message, so that what was computed for it can be kept for the next query.
- *
- * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a context template without {query} or {context}, an unknown template name;
- *         COSTEER_EMODEL: the model has no template, or one that llama.cpp's C library does not know: the message says what to
- * pass; COSTEER_EUTF8; COSTEER_ENOMEM
- */
-COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
-                                             costeer_error *err);
-
 #ifdef __cplusplus
 }
 #endif

@@ -32,10 +32,23 @@ static costeer_err out_of_order(const cs_native *self, const char *call, int32_t
 static void dispose_answer(cs_native_answer *answer)
 {
     free(answer->prompt);
-    free(answer->system);
-    free(answer->user);
+    for (size_t i = 0; i < answer->n_messages; i++) {
+        free((char *)answer->messages[i].role); /* ours */
+        free((char *)answer->messages[i].content);
+    }
+    free(answer->messages);
     free(answer->tokens);
     *answer = (cs_native_answer){.position = 0};
+}
+
+static bool has_system(const costeer_chat *chat)
+{
+    return chat->system != NULL && chat->system[0] != '\0';
+}
+
+static size_t count_messages(const costeer_chat *chat)
+{
+    return (has_system(chat) ? 1 : 0) + chat->n_turns + 1;
 }
 
 static costeer_err check_request(const cs_native *self, const costeer_cloud_request *request, costeer_error *err)
@@ -45,6 +58,10 @@ static costeer_err check_request(const cs_native *self, const costeer_cloud_requ
     }
     if (request->n_prompt == 0 && request->chat->user == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "the chat has no user message");
+    }
+    if (request->n_prompt == 0 && count_messages(request->chat) > COSTEER_WIRE_CHAT_MAX) {
+        return cs_error_set(err, COSTEER_ETOOLONG, "cloud", "%zu messages are more than the %d that a node takes; leave out the oldest",
+                            count_messages(request->chat), COSTEER_WIRE_CHAT_MAX);
     }
     for (size_t i = 0; i < request->n_prompt; i++) {
         if (request->prompt[i] < 0 || request->prompt[i] >= self->n_vocab) {
@@ -62,6 +79,23 @@ static costeer_err check_request(const cs_native *self, const costeer_cloud_requ
     return COSTEER_OK;
 }
 
+static bool add_message(cs_native_answer *answer, const char *role, const char *content)
+{
+    costeer_message *message = &answer->messages[answer->n_messages++];
+    *message = (costeer_message){.role = strdup(role), .content = strdup(content)};
+    return message->role != NULL && message->content != NULL;
+}
+
+static bool copy_chat(cs_native_answer *answer, const costeer_chat *chat)
+{
+    answer->messages = calloc(count_messages(chat), sizeof *answer->messages);
+    bool ok = answer->messages != NULL && (!has_system(chat) || add_message(answer, "system", chat->system));
+    for (size_t i = 0; ok && i < chat->n_turns; i++) {
+        ok = add_message(answer, chat->turns[i].role, chat->turns[i].content);
+    }
+    return ok && add_message(answer, "user", chat->user);
+}
+
 static bool copy_request(cs_native_answer *answer, const costeer_cloud_request *request)
 {
     const size_t n = request->n_prompt;
@@ -74,9 +108,7 @@ static bool copy_request(cs_native_answer *answer, const costeer_cloud_request *
             memcpy(answer->prompt, request->prompt, n * sizeof *answer->prompt);
         }
     } else {
-        answer->user = strdup(request->chat->user);
-        answer->system = request->chat->system == NULL ? NULL : strdup(request->chat->system);
-        ok = ok && answer->user != NULL && (request->chat->system == NULL || answer->system != NULL);
+        ok = ok && copy_chat(answer, request->chat);
     }
     return ok;
 }

@@ -63,20 +63,19 @@ void cs_native_withdraw_drafts(cs_native *self)
 
 /* ---- open -------------------------------------------------------------------------------------------------------- */
 
-static size_t make_messages(const cs_native_answer *answer, costeer_chat_message messages[2])
+static size_t make_messages(const cs_native_answer *answer, costeer_chat_message messages[COSTEER_WIRE_CHAT_MAX])
 {
-    size_t n = 0;
-    if (answer->system != NULL && answer->system[0] != '\0') {
-        messages[n++] = (costeer_chat_message){"system", 6, answer->system, strlen(answer->system)};
+    for (size_t i = 0; i < answer->n_messages; i++) {
+        const costeer_message *m = &answer->messages[i];
+        messages[i] = (costeer_chat_message){m->role, strlen(m->role), m->content, strlen(m->content)};
     }
-    messages[n++] = (costeer_chat_message){"user", 4, answer->user, strlen(answer->user)};
-    return n;
+    return answer->n_messages;
 }
 
 costeer_err cs_native_send_open(cs_native *self, costeer_error *err)
 {
     cs_native_answer *answer = &self->answer;
-    costeer_chat_message messages[2];
+    costeer_chat_message messages[COSTEER_WIRE_CHAT_MAX];
     costeer_frame frame = {.type = COSTEER_FRAME_OPEN};
     const int32_t window = cs_native_window(self);
     const bool is_stepwise = self->params.mode == COSTEER_MODE_STREAMED && window == 0; /* the node does not run ahead */

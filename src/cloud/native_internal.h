@@ -17,8 +17,8 @@ typedef enum cs_native_phase {
 typedef struct cs_native_answer {
     int32_t *prompt; /* [n_prompt] a copy, for opening again */
     size_t n_prompt;
-    char *system; /* copies of the chat, where there are no tokens */
-    char *user;
+    costeer_message *messages; /* [n_messages] copies of the chat, system message included, where there are no tokens */
+    size_t n_messages;
     int32_t *tokens; /* [max_tokens] */
     int32_t max_tokens;
     int32_t top_k;

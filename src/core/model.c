@@ -451,6 +451,16 @@ int32_t cs_model_bos(const costeer_model *model)
     return model->info.adds_bos && is_token(model, bos) ? bos : -1;
 }
 
+int32_t cs_model_bos_spelling(const costeer_model *model)
+{
+    return llama_vocab_bos(model->vocab);
+}
+
+int32_t cs_model_eos_spelling(const costeer_model *model)
+{
+    return llama_vocab_eos(model->vocab);
+}
+
 bool cs_model_is_always_parsed(const costeer_model *model, int32_t token)
 {
     const unsigned hidden = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN;
@@ -556,39 +566,4 @@ costeer_err costeer_model_tokenize(const costeer_model *model, const char *text,
         wanted = n == INT32_MIN ? 0 : (size_t)-n;
     }
     return cs_error_set(err, COSTEER_EINTERNAL, "model", "llama.cpp could not tokenize %zu bytes of text", n_bytes);
-}
-
-/* ---- chat templates ---------------------------------------------------------------------------------------------- */
-
-bool cs_model_knows_template(const char *name)
-{
-    const char *names[256];
-    const int32_t n = llama_chat_builtin_templates(names, sizeof names / sizeof names[0]);
-    for (int32_t i = 0; i < n && i < (int32_t)(sizeof names / sizeof names[0]); i++) {
-        if (strcmp(names[i], name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-costeer_err cs_model_render_chat(const char *chat_template, const char *system, const char *user, char **text)
-{
-    struct llama_chat_message messages[2];
-    size_t n = 0;
-    if (system != NULL) {
-        messages[n++] = (struct llama_chat_message){.role = "system", .content = system};
-    }
-    messages[n++] = (struct llama_chat_message){.role = "user", .content = user};
-    *text = NULL;
-    const int32_t length = llama_chat_apply_template(chat_template, messages, n, true, NULL, 0);
-    if (length < 0) {
-        return COSTEER_EMODEL;
-    }
-    *text = calloc((size_t)length + 1, 1);
-    if (*text == NULL) {
-        return COSTEER_ENOMEM;
-    }
-    (void)llama_chat_apply_template(chat_template, messages, n, true, *text, length);
-    return COSTEER_OK;
 }

@@ -45,6 +45,10 @@ bool cs_model_hash_vocab(const costeer_model *model, char hex[65]);
 /** The token that begins a text, −1 when the model has none or wants none. */
 int32_t cs_model_bos(const costeer_model *model);
 
+/** The tokens that a template may write at the begin and the end of a text, −1: the model has none. */
+int32_t cs_model_bos_spelling(const costeer_model *model);
+int32_t cs_model_eos_spelling(const costeer_model *model);
+
 /**
  * Find the first spelling of a special token in text[0..n).
  *
@@ -56,18 +60,6 @@ bool cs_model_find_special(const costeer_model *model, const char *text, size_t 
 
 /** True when a token is special but llama.cpp reads its spelling everywhere, whatever parse_special says. */
 bool cs_model_is_always_parsed(const costeer_model *model, int32_t token);
-
-/**
- * Render a chat of one optional system message and one user message, up to the place where the answer begins.
- *
- * @param chat_template  a template's text or the name of one that llama.cpp knows
- * @param[out] text      malloc'ed, NUL-terminated
- * @return COSTEER_OK; COSTEER_EMODEL when llama.cpp does not know the template; COSTEER_ENOMEM
- */
-costeer_err cs_model_render_chat(const char *chat_template, const char *system, const char *user, char **text);
-
-/** True for a name of a template that llama.cpp knows, for example "chatml". */
-bool cs_model_knows_template(const char *name);
 
 /** Make room for n tokens in all (prompt.c); what is there stays. False when memory could not be had. */
 bool cs_tokens_reserve(costeer_tokens *tokens, size_t n);

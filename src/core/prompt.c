@@ -1,10 +1,8 @@
 /*
- * Prompts: user message, chat template, tokens.
+ * Prompts as text: messages, and the chat template around them.
  *
- * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless the text inside it spells a special
- * token: then the template's own parts are read with their special tokens and the text without, so that a pasted "<|im_end|>"
- * cannot end the user's turn. What is text and what is template is found by rendering the template around marks that no text can
- * hold.
+ * A context goes into the user's first message, so that it stands before everything that a conversation adds and what was computed
+ * for it can be kept. A system message for a template without that role goes before the same message.
  */
 #include "core/prompt_internal.h"
 
@@ -18,10 +16,8 @@
 /* costeer_model_tokenize() takes no more either. */
 #define MESSAGE_BYTES_MAX CS_PROMPT_MESSAGE_BYTES_MAX
 
-/* Stand-ins for the messages. A template may trim blanks at the ends, so they have none; users cannot mean these control bytes.
- */
-static const char system_mark[] = "\x01\x02system\x03\x01";
-static const char user_mark[] = "\x01\x02user\x03\x01";
+/* Put after a control token that a message spells, to see where a template takes it; no text holds it (or it would be refused). */
+#define TRACER '\x01'
 
 static bool is_given(const char *text)
 {
@@ -33,7 +29,7 @@ static costeer_err no_memory(costeer_error *err)
     return cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for the prompt");
 }
 
-/* ---- the user message -------------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------------------------------ */
 
 static costeer_err check_text(const char *what, const char *text, costeer_error *err)
 {
@@ -44,8 +40,49 @@ static costeer_err check_text(const char *what, const char *text, costeer_error 
     return COSTEER_OK;
 }
 
+static costeer_err check_turn(const costeer_message *turn, size_t i, costeer_error *err)
+{
+    if (turn->role == NULL || (strcmp(turn->role, "user") != 0 && strcmp(turn->role, "assistant") != 0)) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "message %zu has the role \"%.20s\"; it must be user or assistant", i + 1,
+                            turn->role == NULL ? "" : turn->role);
+    }
+    if (turn->content == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "message %zu has no content", i + 1);
+    }
+    return check_text("message", turn->content, err);
+}
+
+costeer_err cs_prompt_check(const costeer_prompt *prompt, costeer_error *err)
+{
+    if (!is_given(prompt->query)) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "the query is empty; say what to write");
+    }
+    costeer_err code = check_text("query", prompt->query, err);
+    code = code == COSTEER_OK ? check_text("context", prompt->context, err) : code;
+    code = code == COSTEER_OK ? check_text("system message", prompt->system, err) : code;
+    code = code == COSTEER_OK ? check_text("context template", prompt->context_template, err) : code;
+    code = code == COSTEER_OK ? check_text("chat template", prompt->chat_template, err) : code;
+    code = code == COSTEER_OK ? check_text("answer's prefix", prompt->answer_prefix, err) : code;
+    for (size_t i = 0; i < prompt->n_turns && code == COSTEER_OK; i++) {
+        code = check_turn(&prompt->turns[i], i, err);
+    }
+    return code;
+}
+
+/* ---- the user's first message ------------------------------------------------------------------------------------ */
+
+size_t cs_prompt_first_user(const costeer_prompt *prompt)
+{
+    size_t i = 0;
+    while (i < prompt->n_turns && strcmp(prompt->turns[i].role, "user") != 0) {
+        i++;
+    }
+    return i;
+}
+
 /* Copy the template with {context} and {query} filled in; what is filled in is not looked at again. */
-static costeer_err fill_message(const char *form, const costeer_prompt *prompt, cs_buffer *out, costeer_error *err)
+static costeer_err fill_form(const char *form, const costeer_prompt *prompt, const char *message, cs_buffer *out,
+                             costeer_error *err)
 {
     static const char context_name[] = "{context}";
     static const char query_name[] = "{query}";
@@ -62,7 +99,7 @@ static costeer_err fill_message(const char *form, const costeer_prompt *prompt, 
             ok = ok && cs_buffer_append(out, prompt->context, strlen(prompt->context));
             form += strlen(context_name);
         } else if (strncmp(form, query_name, strlen(query_name)) == 0) {
-            ok = ok && cs_buffer_append(out, prompt->query, strlen(prompt->query));
+            ok = ok && cs_buffer_append(out, message, strlen(message));
             form += strlen(query_name);
         } else if (*form == '{') {
             ok = ok && cs_buffer_append(out, form, 1);
@@ -74,303 +111,311 @@ static costeer_err fill_message(const char *form, const costeer_prompt *prompt, 
                              MESSAGE_BYTES_MAX);
 }
 
-costeer_err cs_prompt_render_message(const costeer_prompt *prompt, cs_buffer *out, costeer_error *err)
+costeer_err cs_prompt_fill_message(const costeer_prompt *prompt, const char *message, cs_buffer *out, costeer_error *err)
 {
-    if (!is_given(prompt->query)) {
-        return cs_error_set(err, COSTEER_EINVAL, "prompt", "the query is empty; say what to write");
-    }
-    costeer_err code = check_text("query", prompt->query, err);
-    code = code == COSTEER_OK ? check_text("context", prompt->context, err) : code;
-    code = code == COSTEER_OK ? check_text("system message", prompt->system, err) : code;
-    code = code == COSTEER_OK ? check_text("context template", prompt->context_template, err) : code;
-    if (code != COSTEER_OK) {
-        return code;
-    }
     if (is_given(prompt->context)) {
         const char *form = is_given(prompt->context_template) ? prompt->context_template : "{context}\n\n{query}";
-        return fill_message(form, prompt, out, err);
+        return fill_form(form, prompt, message, out, err);
     }
-    return cs_buffer_append(out, prompt->query, strlen(prompt->query)) ? COSTEER_OK : no_memory(err);
+    return cs_buffer_append(out, message, strlen(message)) ? COSTEER_OK : no_memory(err);
 }
 
-/* ---- the chat template ------------------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------------------------------- */
 
-/* The rendered prompt as alternating parts: template, system message, template, user message, template. */
-typedef struct rendered {
-    char *text;
-    size_t start[5];
-    size_t n_bytes[5];
-} rendered;
+/* Copies of all messages, so that they can be changed in place of the caller's. */
+typedef struct messages {
+    costeer_message *items; /* [n] */
+    size_t n;
+    size_t first_user;
+} messages;
 
-static costeer_err pick_template(const costeer_model *model, const char *wanted, const char **out, costeer_error *err)
+static void dispose_messages(messages *list)
 {
-    *out = wanted;
-    if (is_given(wanted)) {
-        return cs_model_knows_template(wanted)
-                   ? COSTEER_OK
-                   : cs_error_set(err, COSTEER_EINVAL, "prompt",
-                                  "\"%.40s\" is no chat template that llama.cpp knows; use \"raw\" for none, "
-                                  "or for example \"chatml\"",
-                                  wanted);
+    for (size_t i = 0; i < list->n; i++) {
+        free((char *)list->items[i].content); /* ours */
     }
+    free(list->items);
+    *list = (messages){.n = 0};
+}
+
+static bool add_message(messages *list, const char *role, const char *content)
+{
+    char *copy = strdup(content);
+    list->items[list->n] = (costeer_message){.role = role, .content = copy};
+    list->n += copy != NULL ? 1 : 0;
+    return copy != NULL;
+}
+
+/* Replace a message's text by `before`, `between` and itself. */
+static bool put_before(costeer_message *message, const char *before, const char *between)
+{
+    cs_buffer text = {.cap = 2 * MESSAGE_BYTES_MAX};
+    const bool ok = cs_buffer_append(&text, before, strlen(before)) && cs_buffer_append(&text, between, strlen(between)) &&
+                    cs_buffer_append(&text, message->content, strlen(message->content));
+    if (ok) {
+        free((char *)message->content);
+        message->content = text.bytes;
+    } else {
+        cs_buffer_dispose(&text);
+    }
+    return ok;
+}
+
+/* All messages but the system's, the context in the first of the user. */
+static costeer_err list_messages(const costeer_prompt *prompt, messages *out, costeer_error *err)
+{
+    out->items = calloc(prompt->n_turns + 2, sizeof *out->items); /* one more for a system message */
+    out->first_user = cs_prompt_first_user(prompt);
+    bool ok = out->items != NULL;
+    for (size_t i = 0; ok && i <= prompt->n_turns; i++) {
+        const bool is_query = i == prompt->n_turns;
+        const char *content = is_query ? prompt->query : prompt->turns[i].content;
+        cs_buffer filled = {.cap = MESSAGE_BYTES_MAX};
+        if (i == out->first_user) {
+            const costeer_err code = cs_prompt_fill_message(prompt, content, &filled, err);
+            if (code != COSTEER_OK) {
+                cs_buffer_dispose(&filled);
+                return code;
+            }
+            content = filled.bytes;
+        }
+        ok = add_message(out, is_query ? "user" : prompt->turns[i].role, content);
+        cs_buffer_dispose(&filled);
+    }
+    return ok ? COSTEER_OK : no_memory(err);
+}
+
+static bool put_system_first(messages *list, const char *system)
+{
+    memmove(list->items + 1, list->items, list->n * sizeof *list->items);
+    list->items[0] = (costeer_message){.role = "system", .content = strdup(system)};
+    list->n++;
+    return list->items[0].content != NULL;
+}
+
+/* ---- the template ------------------------------------------------------------------------------------------------ */
+
+static costeer_err open_template(const costeer_model *model, const char *wanted, cs_chat_template **out, const char **source,
+                                 costeer_error *err)
+{
     const costeer_model_info *info = costeer_model_get_info(model);
-    *out = info->chat_template;
-    return is_given(*out)
-               ? COSTEER_OK
-               : cs_error_set(err, COSTEER_EMODEL, "prompt",
-                              "%s: has no chat template; use --template raw, or name one (--template chatml)", info->path);
-}
-
-static costeer_err render(const costeer_model *model, const char *form, const char *system, const char *user, char **out,
-                          costeer_error *err)
-{
-    const costeer_err code = cs_model_render_chat(form, system, user, out);
-    if (code == COSTEER_EMODEL) {
-        return cs_error_set(err, code, "prompt",
-                            "%s: has a chat template that llama.cpp's C library does not know; use --template raw, or name one "
-                            "(--template chatml)",
-                            costeer_model_get_info(model)->path);
+    const bool is_text = is_given(wanted) && (strstr(wanted, "{{") != NULL || strstr(wanted, "{%") != NULL);
+    const char *name = is_given(wanted) ? "--template" : info->path;
+    *source = is_text ? wanted : (is_given(wanted) ? costeer_chat_template_find(wanted) : info->chat_template);
+    *out = NULL;
+    if (is_given(wanted) && *source == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "\"%.40s\" is no chat template: give raw (none), %s, or a Jinja text",
+                            wanted, costeer_chat_template_names());
     }
-    return code == COSTEER_OK ? code : no_memory(err);
-}
-
-/* Find a literal part of the template at *at and step over it. */
-static bool match_literal(rendered *out, int part, const char *literal, size_t n, size_t *at)
-{
-    if (strncmp(out->text + *at, literal, n) != 0) {
-        return false;
+    if (!is_given(*source)) {
+        return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                            "%s: has no chat template; say which one is for this model with --llm-template or --slm-template: raw "
+                            "(none), or %s",
+                            info->path, costeer_chat_template_names());
     }
-    out->start[part] = *at;
-    out->n_bytes[part] = n;
-    *at += n;
-    return true;
+    const char *bos = cs_model_token_text(model, cs_model_bos_spelling(model));
+    const char *eos = cs_model_token_text(model, cs_model_eos_spelling(model));
+    return cs_chat_template_create(*source, name, bos == NULL ? "" : bos, eos == NULL ? "" : eos, out, err);
 }
 
-/* Blanks that a template's trim() takes away. */
-static const char *skip_blanks(const char *text)
+static bool keep_system(cs_prompt_parts *out, costeer_system_source source, const char *text)
 {
-    return text + strspn(text, " \t\n\v\f\r");
+    out->system_source = source;
+    out->system = text == NULL ? NULL : strdup(text);
+    return text == NULL || out->system != NULL;
 }
 
-static size_t length_without_blanks(const char *text)
+/* Put the system message where the template takes it, and note which one the prompt will have. */
+static bool place_system(const costeer_prompt *prompt, const cs_chat_traits *traits, messages *list, cs_prompt_parts *out)
 {
-    size_t n = strlen(text);
-    while (n > 0 && strchr(" \t\n\v\f\r", text[n - 1]) != NULL) {
-        n--;
-    }
-    return n;
-}
-
-/* Find a message, as it is or trimmed, at *at. */
-static bool match_message(rendered *out, int part, const char *message, size_t *at)
-{
-    const char *trimmed = skip_blanks(message);
-    const size_t lengths[2] = {strlen(message), length_without_blanks(trimmed)};
-    const char *candidates[2] = {message, trimmed};
-    for (int i = 0; i < 2; i++) {
-        if (strncmp(out->text + *at, candidates[i], lengths[i]) == 0) {
-            out->start[part] = *at;
-            out->n_bytes[part] = lengths[i];
-            *at += lengths[i];
-            return true;
+    if (!is_given(prompt->system)) {
+        if (traits->default_system == NULL) {
+            return keep_system(out, COSTEER_SYSTEM_NONE, NULL);
         }
+        return prompt->no_default_system
+                   ? put_system_first(list, "") && keep_system(out, COSTEER_SYSTEM_NONE, NULL)
+                   : keep_system(out, COSTEER_SYSTEM_TEMPLATE, traits->default_system);
     }
-    return false;
+    return traits->has_system_role ? put_system_first(list, prompt->system) && keep_system(out, COSTEER_SYSTEM_GIVEN, prompt->system)
+                                   : put_before(&list->items[list->first_user], prompt->system, "\n\n") &&
+                                         keep_system(out, COSTEER_SYSTEM_IN_USER, prompt->system);
 }
 
-/* Tell the template's parts from the messages', by a rendering of the same template around marks. */
-static bool split_rendered(rendered *out, const char *marked, const char *system, const char *user)
+static costeer_err check_left_out(const cs_prompt_parts *out, const cs_chat_traits *traits, const messages *list, const char *path,
+                                  costeer_error *err)
 {
-    size_t at = 0;
-    const char *rest = marked;
-    const char *const marks[2] = {system_mark, user_mark};
-    const char *const messages[2] = {system, user};
-    for (int i = 0; i < 2; i++) {
-        if (messages[i] == NULL) {
-            continue;
-        }
-        const char *mark = strstr(rest, marks[i]);
-        if (mark == NULL) {
-            return false;
-        }
-        if (!match_literal(out, 2 * i, rest, (size_t)(mark - rest), &at) || !match_message(out, 2 * i + 1, messages[i], &at)) {
-            return false;
-        }
-        rest = mark + strlen(marks[i]);
-    }
-    return match_literal(out, 4, rest, strlen(rest), &at) && out->text[at] == '\0';
-}
-
-/* ---- tokens ------------------------------------------------------------------------------------------------------ */
-
-void costeer_tokens_dispose(costeer_tokens *tokens)
-{
-    if (tokens != NULL) {
-        free(tokens->ids);
-        *tokens = (costeer_tokens){0};
-    }
-}
-
-bool cs_tokens_reserve(costeer_tokens *tokens, size_t n)
-{
-    if (n <= tokens->capacity) {
-        return true;
-    }
-    int32_t *grown = realloc(tokens->ids, n * sizeof *grown);
-    if (grown == NULL) {
-        return false;
-    }
-    tokens->ids = grown;
-    tokens->capacity = n;
-    return true;
-}
-
-static costeer_err append_tokens(costeer_tokens *out, const costeer_tokens *more, costeer_error *err)
-{
-    if (out->n + more->n > out->capacity && !cs_tokens_reserve(out, 2 * (out->n + more->n))) {
-        return no_memory(err);
-    }
-    if (more->n > 0) {
-        memcpy(out->ids + out->n, more->ids, more->n * sizeof *more->ids);
-        out->n += more->n;
+    if (list->items[0].content[0] == '\0' && strcmp(list->items[0].role, "system") == 0 &&
+        strstr(out->rendering.text, traits->default_system) != NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt",
+                            "%s: its chat template cannot leave out its own system message; give another with --system", path);
     }
     return COSTEER_OK;
 }
 
-static costeer_err append_text(const costeer_model *model, const char *text, size_t n, bool parse_special, costeer_tokens *out,
-                               costeer_error *err)
-{
-    costeer_tokens part = {0};
-    costeer_err code = n == 0 ? COSTEER_OK : costeer_model_tokenize(model, text, n, false, parse_special, &part, err);
-    code = code == COSTEER_OK ? append_tokens(out, &part, err) : code;
-    costeer_tokens_dispose(&part);
-    return code;
-}
+/* ---- control tokens in messages ---------------------------------------------------------------------------------- */
 
-/*
- * Append a message that spells special tokens. llama.cpp's parse_special = false reads control tokens as text but still reads
- * user-defined ones, and some converters mark the turn markers as those: the ones that the template uses are cut in two.
- */
-static costeer_err append_message(const costeer_model *model, const char *marked, const char *text, size_t n, costeer_tokens *out,
-                                  costeer_error *err)
+/* A copy of a text with a TRACER after every spelling of a special token; NULL: there is none, or no memory. */
+static char *trace(const costeer_model *model, const char *text, bool *ok)
 {
-    size_t begin = 0;
+    cs_buffer traced = {.cap = 4 * MESSAGE_BYTES_MAX};
+    const size_t n = strlen(text);
     size_t from = 0;
     size_t at;
     int32_t token;
-    while (from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
-        const char *spelling = cs_model_token_text(model, token);
-        from += at + 1;
-        if (cs_model_is_always_parsed(model, token) && strstr(marked, spelling) != NULL) {
-            const costeer_err code = append_text(model, text + begin, from - begin, false, out, err);
-            if (code != COSTEER_OK) {
-                return code;
-            }
-            begin = from;
-        }
+    while (*ok && from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
+        const size_t length = at + strlen(cs_model_token_text(model, token));
+        *ok = cs_buffer_append(&traced, text + from, length) && cs_buffer_append(&traced, &(char){TRACER}, 1);
+        from += length;
     }
-    return append_text(model, text + begin, n - begin, false, out, err);
+    if (from == 0) {
+        return NULL;
+    }
+    *ok = *ok && cs_buffer_append(&traced, text + from, n - from);
+    if (!*ok) {
+        cs_buffer_dispose(&traced);
+    }
+    return traced.bytes;
 }
 
-/* True when a message spells a token that could be taken for the template's: a control token, or one that the template uses. */
-static bool spells_special(const costeer_model *model, const char *marked, const char *text)
+/* True when a text of a message is in what the template is taken to have written. */
+static bool is_leaked(const cs_chat_rendering *rendering)
 {
-    const size_t n = text == NULL ? 0 : strlen(text);
-    size_t from = 0;
-    size_t at;
-    int32_t token;
-    while (from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
-        if (!cs_model_is_always_parsed(model, token) || strstr(marked, cs_model_token_text(model, token)) != NULL) {
+    const char *text = rendering->text;
+    for (size_t i = 0; i < rendering->n_parts; i++) {
+        if (!rendering->parts[i].is_input && memchr(text, TRACER, rendering->parts[i].n_bytes) != NULL) {
             return true;
         }
-        from += at + 1;
+        text += rendering->parts[i].n_bytes;
     }
     return false;
 }
 
-/* Put BOS at the front where the model wants it and the template did not write it. */
-static costeer_err add_bos(const costeer_model *model, costeer_tokens *out, costeer_error *err)
+/*
+ * The engine keeps messages and template apart through most of what a template can do to a text, not through all of it. Where a
+ * message spells a control token, the conversation is rendered once more with a tracer behind each, and none may turn up in the
+ * template's parts.
+ */
+static costeer_err check_kept_apart(const costeer_model *model, const cs_chat_template *form, const messages *list, bool thinking,
+                                    costeer_error *err)
 {
-    int32_t bos = cs_model_bos(model);
-    if (bos < 0 || (out->n > 0 && out->ids[0] == bos)) {
-        return COSTEER_OK;
+    messages traced = {.items = calloc(list->n, sizeof *traced.items)};
+    bool ok = traced.items != NULL;
+    bool spells = false;
+    for (size_t i = 0; ok && i < list->n; i++) {
+        char *text = trace(model, list->items[i].content, &ok);
+        spells = spells || text != NULL;
+        ok = ok && add_message(&traced, list->items[i].role, text != NULL ? text : list->items[i].content);
+        free(text);
     }
-    const costeer_tokens one = {.ids = &bos, .n = 1};
-    const costeer_err code = append_tokens(out, &one, err);
-    if (code == COSTEER_OK) {
-        memmove(out->ids + 1, out->ids, (out->n - 1) * sizeof *out->ids);
-        out->ids[0] = bos;
+    costeer_err code = ok ? COSTEER_OK : no_memory(err);
+    if (code == COSTEER_OK && spells) {
+        cs_chat_rendering rendering = {.n_bytes = 0};
+        code = cs_chat_template_render(form, traced.items, traced.n, thinking, &rendering, err);
+        if (code == COSTEER_OK && is_leaked(&rendering)) {
+            code = cs_error_set(err, COSTEER_EINVAL, "prompt",
+                                "the text spells a special token of the model, which its chat template does not keep apart; remove it");
+        }
+        cs_chat_rendering_dispose(&rendering);
     }
+    dispose_messages(&traced);
     return code;
 }
 
-static costeer_err build_from_template(const costeer_model *model, const costeer_prompt *prompt, const char *user,
-                                       costeer_tokens *out, costeer_error *err)
+/* ---- rendering --------------------------------------------------------------------------------------------------- */
+
+/* No template: the messages as plain text, an empty line between them. */
+static bool render_raw(const costeer_prompt *prompt, const messages *list, cs_prompt_parts *out)
 {
-    const char *system = is_given(prompt->system) ? prompt->system : NULL;
-    rendered whole = {0};
-    char *marked = NULL;
-    const char *form;
-    costeer_err code = pick_template(model, prompt->chat_template, &form, err);
-    code = code == COSTEER_OK ? render(model, form, system, user, &whole.text, err) : code;
-    code = code == COSTEER_OK ? render(model, form, system == NULL ? NULL : system_mark, user_mark, &marked, err) : code;
+    bool ok = keep_system(out, is_given(prompt->system) ? COSTEER_SYSTEM_GIVEN : COSTEER_SYSTEM_NONE, prompt->system);
+    for (size_t i = 0; ok && i < list->n; i++) {
+        ok = (i == 0 || cs_chat_rendering_append(&out->rendering, "\n\n", 2, true)) &&
+             cs_chat_rendering_append(&out->rendering, list->items[i].content, strlen(list->items[i].content), true);
+    }
+    return ok;
+}
+
+static costeer_err render_template(const costeer_model *model, const costeer_prompt *prompt, messages *list, cs_prompt_parts *out,
+                                   costeer_error *err)
+{
+    cs_chat_template *form;
+    const char *source;
+    costeer_err code = open_template(model, prompt->chat_template, &form, &source, err);
     if (code != COSTEER_OK) {
-        goto out;
+        return code;
     }
-    if (!spells_special(model, marked, user) && !spells_special(model, marked, system)) {
-        code = append_text(model, whole.text, strlen(whole.text), true, out, err);
-        goto out;
-    }
-    if (!split_rendered(&whole, marked, system, user)) {
-        code =
-            cs_error_set(err, COSTEER_EINVAL, "prompt",
-                         "the text spells a special token of the model, which its chat template does not keep apart; remove it");
-        goto out;
-    }
-    for (int part = 0; part < 5 && code == COSTEER_OK; part++) {
-        const char *text = whole.text + whole.start[part];
-        code = part % 2 == 0 ? append_text(model, text, whole.n_bytes[part], true, out, err)
-                             : append_message(model, marked, text, whole.n_bytes[part], out, err);
-    }
-out:
-    free(whole.text);
-    free(marked);
-    return code;
-}
-
-/* No template: the system message, if any, and the user message, as plain text. */
-static costeer_err build_raw(const costeer_model *model, const costeer_prompt *prompt, const cs_buffer *user, costeer_tokens *out,
-                             costeer_error *err)
-{
-    if (!is_given(prompt->system)) {
-        return append_text(model, user->bytes, user->n_bytes, false, out, err);
-    }
-    cs_buffer text = {.cap = MESSAGE_BYTES_MAX};
-    costeer_err code = COSTEER_OK;
-    if (!cs_buffer_append(&text, prompt->system, strlen(prompt->system)) || !cs_buffer_append(&text, "\n\n", 2) ||
-        !cs_buffer_append(&text, user->bytes, user->n_bytes)) {
+    const cs_chat_traits traits = cs_chat_template_traits(form);
+    code = place_system(prompt, &traits, list, out) ? COSTEER_OK : no_memory(err);
+    code = code == COSTEER_OK ? check_kept_apart(model, form, list, prompt->thinking, err) : code;
+    code = code == COSTEER_OK ? cs_chat_template_render(form, list->items, list->n, prompt->thinking, &out->rendering, err) : code;
+    code = code == COSTEER_OK ? check_left_out(out, &traits, list, costeer_model_get_info(model)->path, err) : code;
+    if (code == COSTEER_OK && !prompt->thinking && !cs_reasoning_skip(source, &out->rendering)) {
         code = no_memory(err);
     }
-    code = code == COSTEER_OK ? append_text(model, text.bytes, text.n_bytes, false, out, err) : code;
-    cs_buffer_dispose(&text);
+    cs_chat_template_free(form);
     return code;
 }
 
-costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
+costeer_err cs_prompt_parts_make(const costeer_model *model, const costeer_prompt *prompt, cs_prompt_parts *out,
                                  costeer_error *err)
+{
+    messages list = {.n = 0};
+    costeer_err code = cs_prompt_check(prompt, err);
+    code = code == COSTEER_OK ? list_messages(prompt, &list, err) : code;
+    if (code == COSTEER_OK && prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0) {
+        const bool ok = (!is_given(prompt->system) || put_system_first(&list, prompt->system)) && render_raw(prompt, &list, out);
+        code = ok ? COSTEER_OK : no_memory(err);
+    } else if (code == COSTEER_OK) {
+        code = render_template(model, prompt, &list, out, err);
+    }
+    const char *prefix = prompt->answer_prefix;
+    if (code == COSTEER_OK && is_given(prefix) && !cs_chat_rendering_append(&out->rendering, prefix, strlen(prefix), true)) {
+        code = no_memory(err);
+    }
+    dispose_messages(&list);
+    return code;
+}
+
+void cs_prompt_parts_dispose(cs_prompt_parts *parts)
+{
+    cs_chat_rendering_dispose(&parts->rendering);
+    free(parts->system);
+    *parts = (cs_prompt_parts){.system = NULL};
+}
+
+/* ---- for callers ------------------------------------------------------------------------------------------------- */
+
+const char *costeer_system_source_name(costeer_system_source source)
+{
+    static const char *const names[] = {"none", "given", "in-user", "template"};
+    return (size_t)source < sizeof names / sizeof names[0] ? names[source] : "unknown";
+}
+
+void costeer_prompt_text_dispose(costeer_prompt_text *text)
+{
+    if (text != NULL) {
+        free(text->text);
+        free(text->system);
+        *text = (costeer_prompt_text){.text = NULL};
+    }
+}
+
+costeer_err costeer_prompt_render(const costeer_model *model, const costeer_prompt *prompt, costeer_prompt_text *out,
+                                  costeer_error *err)
 {
     if (model == NULL || prompt == NULL || out == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "prompt", "model, prompt and out must not be NULL");
     }
-    out->n = 0;
-    cs_buffer user = {.cap = MESSAGE_BYTES_MAX};
-    costeer_err code = cs_prompt_render_message(prompt, &user, err);
-    if (code == COSTEER_OK && prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0) {
-        code = build_raw(model, prompt, &user, out, err);
-    } else if (code == COSTEER_OK) {
-        code = build_from_template(model, prompt, user.bytes, out, err);
+    costeer_prompt_text_dispose(out);
+    cs_prompt_parts parts = {.system = NULL};
+    const costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
+    if (code == COSTEER_OK) {
+        *out = (costeer_prompt_text){.text = parts.rendering.text,
+                                     .n_bytes = parts.rendering.n_bytes,
+                                     .system_source = parts.system_source,
+                                     .system = parts.system};
+        parts.rendering.text = NULL;
+        parts.system = NULL;
     }
-    code = code == COSTEER_OK ? add_bos(model, out, err) : code;
-    cs_buffer_dispose(&user);
+    cs_prompt_parts_dispose(&parts);
     return code;
 }

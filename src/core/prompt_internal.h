@@ -1,18 +1,40 @@
-/* The user message of a prompt by itself, for a cloud with a chat template of its own. */
+/* Inside prompts: the user's message by itself, and a prompt rendered in parts. */
 #ifndef CS_CORE_PROMPT_INTERNAL_H
 #define CS_CORE_PROMPT_INTERNAL_H
 
+#include "core/chat_template.h"
 #include "util/buffer.h"
 
-#include <costeer/model.h>
-
 /**
- * Render the user message: the query, or the context template filled with context and query.
+ * Put the context into the user's first message: the context template filled, or the message as it is where there is no context.
  *
+ * @param message  what the user said
  * @param[out] out  empty, with a cap
- * @return COSTEER_OK; COSTEER_EINVAL, COSTEER_EUTF8, COSTEER_ETOOLONG, COSTEER_ENOMEM as costeer_prompt_build()
+ * @return COSTEER_OK; COSTEER_EINVAL, COSTEER_ETOOLONG, COSTEER_ENOMEM as costeer_prompt_build()
  */
-costeer_err cs_prompt_render_message(const costeer_prompt *prompt, cs_buffer *out, costeer_error *err);
+costeer_err cs_prompt_fill_message(const costeer_prompt *prompt, const char *message, cs_buffer *out, costeer_error *err);
+
+/** Check all texts and roles of a prompt. Returns as costeer_prompt_build(). */
+costeer_err cs_prompt_check(const costeer_prompt *prompt, costeer_error *err);
+
+/** Index of the message that takes the context: the user's first among turns, n_turns: the query. */
+size_t cs_prompt_first_user(const costeer_prompt *prompt);
+
+/** A prompt as the template renders it, owned by the caller. */
+typedef struct cs_prompt_parts {
+    cs_chat_rendering rendering;
+    costeer_system_source system_source;
+    char *system; /**< NULL: none */
+} cs_prompt_parts;
+
+void cs_prompt_parts_dispose(cs_prompt_parts *parts);
+
+/** Render messages and template (prompt.c). `out` is all-zero. Returns as costeer_prompt_build(). */
+costeer_err cs_prompt_parts_make(const costeer_model *model, const costeer_prompt *prompt, cs_prompt_parts *out,
+                                 costeer_error *err);
+
+/** Close or skip the reasoning that a rendered prompt would begin (reasoning.c). False when memory is out. */
+bool cs_reasoning_skip(const char *source, cs_chat_rendering *rendering);
 
 /** Longest message that is rendered, in bytes. */
 #define CS_PROMPT_MESSAGE_BYTES_MAX ((size_t)64 << 20)

@@ -2,7 +2,7 @@
 #ifndef CS_EVAL_JUDGE_H
 #define CS_EVAL_JUDGE_H
 
-#include <costeer/model.h>
+#include <costeer/prompt.h>
 #include <stdatomic.h>
 
 typedef struct cs_judge cs_judge;

@@ -11,6 +11,7 @@
 
 #include <costeer/batcher.h>
 #include <costeer/node.h>
+#include <costeer/prompt.h>
 #include <costeer/wire.h>
 #include <libwebsockets.h>
 #include <pthread.h>

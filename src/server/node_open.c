@@ -27,27 +27,75 @@ static bool has_role(const costeer_chat_message *message, const char *role)
     return message->n_role == strlen(role) && memcmp(message->role, role, message->n_role) == 0;
 }
 
-/* The messages as the model's chat template takes them; the decoder let no NUL into a text. Returns what is wrong, or NULL. */
+/* The messages as a prompt has them: copies with a NUL, the system's and the last of the user apart. */
+typedef struct conversation {
+    costeer_message turns[COSTEER_WIRE_CHAT_MAX];
+    size_t n_turns;
+    char *system;
+    char *query;
+} conversation;
+
+static void dispose_conversation(conversation *c)
+{
+    for (size_t i = 0; i < c->n_turns; i++) {
+        free((char *)c->turns[i].content); /* ours */
+    }
+    free(c->system);
+    free(c->query);
+}
+
+/* The decoder let no NUL into a text. False when memory is out. */
+static bool copy_conversation(const costeer_frame_open *open, size_t n_system, conversation *out)
+{
+    const costeer_chat_message *messages = open->messages;
+    const size_t last = open->n_messages - 1;
+    out->system = n_system == 1 ? strndup(messages[0].text, messages[0].n_text) : NULL;
+    out->query = strndup(messages[last].text, messages[last].n_text);
+    bool ok = out->query != NULL && (n_system == 0 || out->system != NULL);
+    for (size_t i = n_system; ok && i < last; i++) {
+        char *content = strndup(messages[i].text, messages[i].n_text);
+        out->turns[out->n_turns++] =
+            (costeer_message){.role = has_role(&messages[i], "user") ? "user" : "assistant", .content = content};
+        ok = content != NULL;
+    }
+    return ok;
+}
+
+static const char *describe_failure(costeer_err code)
+{
+    switch (code) {
+    case COSTEER_EMODEL:
+        return "messages: this node's model has no chat template that can be used; send tokens";
+    case COSTEER_EUTF8:
+        return "messages: a text is not UTF-8";
+    case COSTEER_ENOMEM:
+        return "messages: the node has no memory for them";
+    default:
+        return "messages: the user's message is empty, or the model's chat template refuses them; send tokens";
+    }
+}
+
+/* The messages as the model's chat template takes them. Returns what is wrong, or NULL. */
 static const char *build_prompt(const costeer_node *node, const costeer_frame_open *open, costeer_tokens *out)
 {
     const costeer_chat_message *messages = open->messages;
-    const size_t n_system = open->n_messages == 2 && has_role(&messages[0], "system") ? 1 : 0;
-    if (open->n_messages != n_system + 1 || !has_role(&messages[n_system], "user")) {
-        return "messages: one of the user, and one of the system before it at most, is what this node takes; send tokens";
+    const size_t n_system = has_role(&messages[0], "system") ? 1 : 0;
+    bool is_known = n_system < open->n_messages && has_role(&messages[open->n_messages - 1], "user");
+    for (size_t i = n_system; is_known && i < open->n_messages; i++) {
+        is_known = has_role(&messages[i], "user") || has_role(&messages[i], "assistant");
+    }
+    if (!is_known) {
+        return "messages: of user and assistant, the user's last, and one of the system before them at most, are what this node takes";
     }
     costeer_error err = {.code = COSTEER_OK};
-    char *system = n_system == 1 ? strndup(messages[0].text, messages[0].n_text) : NULL;
-    char *query = strndup(messages[n_system].text, messages[n_system].n_text);
-    const char *wrong = NULL;
-    if (query == NULL || (n_system == 1 && system == NULL)) {
-        wrong = "messages: the node has no memory for them";
-    } else if (costeer_prompt_build(node->model, &(costeer_prompt){.system = system, .query = query}, out, &err) != COSTEER_OK) {
-        wrong = err.code == COSTEER_EMODEL  ? "messages: this node's model has no chat template; send tokens"
-                : err.code == COSTEER_EUTF8 ? "messages: a text is not UTF-8"
-                                            : "messages: the user's message is empty";
+    conversation c = {.n_turns = 0};
+    const char *wrong = "messages: the node has no memory for them";
+    if (copy_conversation(open, n_system, &c)) {
+        const costeer_prompt prompt = {.system = c.system, .turns = c.turns, .n_turns = c.n_turns, .query = c.query};
+        const costeer_err code = costeer_prompt_build(node->model, &prompt, out, &err);
+        wrong = code == COSTEER_OK ? NULL : describe_failure(code);
     }
-    free(system);
-    free(query);
+    dispose_conversation(&c);
     return wrong;
 }
 

@@ -20,7 +20,7 @@
 #include "core/decoder.h"
 #include "core/model_internal.h"
 
-#include <costeer/model.h>
+#include <costeer/prompt.h>
 #include <costeer/steer.h>
 #include <stdio.h>
 #include <stdlib.h>

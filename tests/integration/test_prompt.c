@@ -231,12 +231,12 @@ static void test_prompt__says_what_to_pass_without_a_usable_template(void **stat
     gguf_edit *edit = gguf_edit_open(SLM_PATH);
     gguf_edit_remove(edit, "tokenizer.chat_template");
     costeer_model *model = load_edited(edit, TMP_PATH("no-template.gguf"));
-    assert_refused(model, (costeer_prompt){.query = "a"}, COSTEER_EMODEL, "--template raw");
+    assert_refused(model, (costeer_prompt){.query = "a"}, COSTEER_EMODEL, "--slm-template: raw");
     costeer_model_free(model);
     edit = gguf_edit_open(SLM_PATH);
     gguf_edit_set_text(edit, "tokenizer.chat_template", "{{ something new }}");
     model = load_edited(edit, TMP_PATH("odd-template.gguf"));
-    assert_refused(model, (costeer_prompt){.query = "a"}, COSTEER_EMODEL, "does not know");
+    assert_refused(model, (costeer_prompt){.query = "a"}, COSTEER_EMODEL, "cannot be read");
     costeer_model_free(model);
 }
 

@@ -1,0 +1,85 @@
+/* Prompts: messages, a chat template, and the tokens that a model makes of them. */
+#ifndef COSTEER_PROMPT_H
+#define COSTEER_PROMPT_H
+
+#include <costeer/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One message of a conversation. */
+typedef struct costeer_message {
+    const char *role;    /**< "user" or "assistant" */
+    const char *content; /**< UTF-8 */
+} costeer_message;
+
+/** A prompt in parts. NULL or empty parts are left out; all-zero but the query is a request with the model's own template. */
+typedef struct costeer_prompt {
+    const char *system;           /**< system message */
+    const costeer_message *turns; /**< [n_turns] what was said before the query, in order */
+    size_t n_turns;
+    const char *context;          /**< the private text: only for a model on this device */
+    const char *query;            /**< the public request: the last message, of the user */
+    const char *context_template; /**< the user's first message where a context is given, with {context} and {query};
+                                       NULL: "{context}\n\n{query}" */
+    const char *chat_template;    /**< NULL: the model's own; "raw": none; a name (costeer_chat_template_find()); else the text of
+                                       a Jinja template */
+    bool no_default_system;       /**< without a system message: also leave out the one that the template would put there */
+    bool thinking;                /**< let the model reason before it answers, where its template knows how */
+    const char *answer_prefix;    /**< what the answer begins with, word for word */
+} costeer_prompt;
+
+/** Which system message a prompt has. */
+typedef enum costeer_system_source {
+    COSTEER_SYSTEM_NONE,
+    COSTEER_SYSTEM_GIVEN,
+    COSTEER_SYSTEM_IN_USER, /**< given, and put before the user's first message: the template has no system role */
+    COSTEER_SYSTEM_TEMPLATE /**< the template's own */
+} costeer_system_source;
+
+/** "none", "given", "in-user", "template". */
+COSTEER_API const char *costeer_system_source_name(costeer_system_source source);
+
+/** A prompt as text, owned by the caller; all-zero is an empty one. */
+typedef struct costeer_prompt_text {
+    char *text;     /**< NUL-terminated; without the beginning-of-text token that a model may put in front */
+    size_t n_bytes; /**< of text */
+    costeer_system_source system_source;
+    char *system; /**< the system message's text, NULL: none */
+} costeer_prompt_text;
+
+COSTEER_API void costeer_prompt_text_dispose(costeer_prompt_text *text);
+
+/**
+ * Render a prompt: messages and chat template, as transformers does it, without tokenizing.
+ *
+ * @param[out] out  what it held is freed
+ * @return as costeer_prompt_build()
+ */
+COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const costeer_prompt *prompt, costeer_prompt_text *out,
+                                              costeer_error *err);
+
+/**
+ * Build the prompt's tokens for a model: messages, chat template, tokenizer.
+ *
+ * The context stands first in the user's first message, so that what was computed for it can be kept for the next query. A
+ * message that spells one of the model's control tokens stays text: only what the template itself wrote is read as control tokens.
+ *
+ * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a role that is neither user nor assistant, a context template without
+ *         {query} or {context}, an unknown template name, messages that the template refuses; COSTEER_EMODEL: the model has no
+ *         template, or one that cannot be read or run; COSTEER_EUTF8; COSTEER_ETOOLONG; COSTEER_ENOMEM. Messages say what to do.
+ */
+COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
+                                             costeer_error *err);
+
+/** The Jinja text of a template that has a name here ("chatml", …), NULL: none has. */
+COSTEER_API const char *costeer_chat_template_find(const char *name);
+
+/** Their names, for messages: "chatml, gemma, …". */
+COSTEER_API const char *costeer_chat_template_names(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

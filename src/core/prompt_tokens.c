@@ -1,0 +1,193 @@
+/*
+ * Prompts as tokens.
+ *
+ * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then the
+ * template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end the
+ * user's turn.
+ */
+#include "core/model_internal.h"
+#include "core/prompt_internal.h"
+#include "util/error.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static costeer_err no_memory(costeer_error *err)
+{
+    return cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for the prompt");
+}
+
+/* ---- lists of tokens --------------------------------------------------------------------------------------------- */
+
+void costeer_tokens_dispose(costeer_tokens *tokens)
+{
+    if (tokens != NULL) {
+        free(tokens->ids);
+        *tokens = (costeer_tokens){0};
+    }
+}
+
+bool cs_tokens_reserve(costeer_tokens *tokens, size_t n)
+{
+    if (n <= tokens->capacity) {
+        return true;
+    }
+    int32_t *grown = realloc(tokens->ids, n * sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    tokens->ids = grown;
+    tokens->capacity = n;
+    return true;
+}
+
+static costeer_err append_tokens(costeer_tokens *out, const costeer_tokens *more, costeer_error *err)
+{
+    if (out->n + more->n > out->capacity && !cs_tokens_reserve(out, 2 * (out->n + more->n))) {
+        return no_memory(err);
+    }
+    if (more->n > 0) {
+        memcpy(out->ids + out->n, more->ids, more->n * sizeof *more->ids);
+        out->n += more->n;
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err append_text(const costeer_model *model, const char *text, size_t n, bool parse_special, costeer_tokens *out,
+                               costeer_error *err)
+{
+    costeer_tokens part = {0};
+    costeer_err code = n == 0 ? COSTEER_OK : costeer_model_tokenize(model, text, n, false, parse_special, &part, err);
+    code = code == COSTEER_OK ? append_tokens(out, &part, err) : code;
+    costeer_tokens_dispose(&part);
+    return code;
+}
+
+/* ---- parts ------------------------------------------------------------------------------------------------------- */
+
+/* What the template wrote, as one text, to see which tokens it uses. */
+static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
+{
+    const char *text = rendering->text;
+    bool ok = true;
+    for (size_t i = 0; ok && i < rendering->n_parts; i++) {
+        ok = rendering->parts[i].is_input || (cs_buffer_append(out, text, rendering->parts[i].n_bytes) && cs_buffer_append(out, "\n", 1));
+        text += rendering->parts[i].n_bytes;
+    }
+    return ok && cs_buffer_append(out, "", 0);
+}
+
+/*
+ * Append a message that spells special tokens. llama.cpp's parse_special = false reads control tokens as text but still reads
+ * user-defined ones, and some converters mark the turn markers as those: the ones that the template uses are cut in two.
+ */
+static costeer_err append_message(const costeer_model *model, const char *of_template, const char *text, size_t n, costeer_tokens *out,
+                                  costeer_error *err)
+{
+    size_t begin = 0;
+    size_t from = 0;
+    size_t at;
+    int32_t token;
+    while (from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
+        const char *spelling = cs_model_token_text(model, token);
+        from += at + 1;
+        if (cs_model_is_always_parsed(model, token) && strstr(of_template, spelling) != NULL) {
+            const costeer_err code = append_text(model, text + begin, from - begin, false, out, err);
+            if (code != COSTEER_OK) {
+                return code;
+            }
+            begin = from;
+        }
+    }
+    return append_text(model, text + begin, n - begin, false, out, err);
+}
+
+/* True when the text reads as a special token somewhere outside the template's parts: a control token, or one that the template uses. */
+static bool reads_special(const costeer_model *model, const cs_chat_rendering *rendering, const char *of_template)
+{
+    size_t part = 0;
+    size_t part_end = rendering->n_parts > 0 ? rendering->parts[0].n_bytes : 0;
+    size_t from = 0;
+    size_t at;
+    int32_t token;
+    while (from < rendering->n_bytes &&
+           cs_model_find_special(model, rendering->text + from, rendering->n_bytes - from, &at, &token)) {
+        const char *spelling = cs_model_token_text(model, token);
+        const size_t begin = from + at;
+        while (begin >= part_end) {
+            part_end += rendering->parts[++part].n_bytes;
+        }
+        const bool is_templates = !rendering->parts[part].is_input && begin + strlen(spelling) <= part_end;
+        if (!is_templates && (!cs_model_is_always_parsed(model, token) || strstr(of_template, spelling) != NULL)) {
+            return true;
+        }
+        from = begin + (is_templates ? strlen(spelling) : 1);
+    }
+    return false;
+}
+
+static costeer_err append_parts(const costeer_model *model, const cs_chat_rendering *rendering, const char *of_template,
+                                costeer_tokens *out, costeer_error *err)
+{
+    const char *text = rendering->text;
+    costeer_err code = COSTEER_OK;
+    for (size_t i = 0; i < rendering->n_parts && code == COSTEER_OK; i++) {
+        const cs_chat_part *part = &rendering->parts[i];
+        code = part->is_input ? append_message(model, of_template, text, part->n_bytes, out, err)
+                              : append_text(model, text, part->n_bytes, true, out, err);
+        text += part->n_bytes;
+    }
+    return code;
+}
+
+/* Put BOS at the front where the model wants it and the template did not write it. */
+static costeer_err add_bos(const costeer_model *model, costeer_tokens *out, costeer_error *err)
+{
+    int32_t bos = cs_model_bos(model);
+    if (bos < 0 || (out->n > 0 && out->ids[0] == bos)) {
+        return COSTEER_OK;
+    }
+    const costeer_tokens one = {.ids = &bos, .n = 1};
+    const costeer_err code = append_tokens(out, &one, err);
+    if (code == COSTEER_OK) {
+        memmove(out->ids + 1, out->ids, (out->n - 1) * sizeof *out->ids);
+        out->ids[0] = bos;
+    }
+    return code;
+}
+
+static costeer_err tokenize(const costeer_model *model, const cs_prompt_parts *parts, bool is_raw, costeer_tokens *out,
+                            costeer_error *err)
+{
+    const cs_chat_rendering *rendering = &parts->rendering;
+    cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
+    costeer_err code;
+    if (is_raw) {
+        code = append_text(model, rendering->text, rendering->n_bytes, false, out, err);
+    } else if (!join_template(rendering, &of_template)) {
+        code = no_memory(err);
+    } else if (reads_special(model, rendering, of_template.bytes)) {
+        code = append_parts(model, rendering, of_template.bytes, out, err);
+    } else {
+        code = append_text(model, rendering->text, rendering->n_bytes, true, out, err);
+    }
+    cs_buffer_dispose(&of_template);
+    return code == COSTEER_OK ? add_bos(model, out, err) : code;
+}
+
+costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
+                                 costeer_error *err)
+{
+    if (model == NULL || prompt == NULL || out == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "model, prompt and out must not be NULL");
+    }
+    out->n = 0;
+    cs_prompt_parts parts = {.system = NULL};
+    costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
+    if (code == COSTEER_OK) {
+        const bool is_raw = prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0;
+        code = tokenize(model, &parts, is_raw, out, err);
+    }
+    cs_prompt_parts_dispose(&parts);
+    return code;
+}
