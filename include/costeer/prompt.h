@@ -12,6 +12,10 @@ extern "C" {
 typedef struct costeer_message {
     const char *role;    /**< "user" or "assistant" */
     const char *content; /**< UTF-8 */
+    const int32_t *ids;  /**< [n_ids] the tokens that an assistant wrote the content with, its end token left out; NULL: unknown.
+                            They are used where they spell the content in the model's vocabulary and the template keeps it whole,
+                            so that what was computed for them can be kept; else the content is tokenized */
+    size_t n_ids;
 } costeer_message;
 
 /** A prompt in parts. NULL or empty parts are left out; all-zero but the query is a request with the model's own template. */
@@ -64,7 +68,8 @@ COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const 
  * Build the prompt's tokens for a model: messages, chat template, tokenizer.
  *
  * The context stands first in the user's first message, so that what was computed for it can be kept for the next query. A
- * message that spells one of the model's control tokens stays text: only what the template itself wrote is read as control tokens.
+ * message that spells one of the model's control tokens stays text: only what the template itself wrote is read as control
+ * tokens.
  *
  * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a role that is neither user nor assistant, a context template without
  *         {query} or {context}, an unknown template name, messages that the template refuses; COSTEER_EMODEL: the model has no

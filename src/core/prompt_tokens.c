@@ -1,9 +1,12 @@
 /*
  * Prompts as tokens.
  *
- * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then the
- * template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end the
- * user's turn.
+ * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then
+ * the template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end
+ * the user's turn.
+ *
+ * An answer of an earlier turn keeps the tokens that it was written with: text that is tokenized again can be cut otherwise, and
+ * then nothing of what was computed for it could be used.
  */
 #include "core/model_internal.h"
 #include "core/prompt_internal.h"
@@ -71,7 +74,8 @@ static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
     const char *text = rendering->text;
     bool ok = true;
     for (size_t i = 0; ok && i < rendering->n_parts; i++) {
-        ok = rendering->parts[i].is_input || (cs_buffer_append(out, text, rendering->parts[i].n_bytes) && cs_buffer_append(out, "\n", 1));
+        ok = rendering->parts[i].is_input ||
+             (cs_buffer_append(out, text, rendering->parts[i].n_bytes) && cs_buffer_append(out, "\n", 1));
         text += rendering->parts[i].n_bytes;
     }
     return ok && cs_buffer_append(out, "", 0);
@@ -81,8 +85,8 @@ static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
  * Append a message that spells special tokens. llama.cpp's parse_special = false reads control tokens as text but still reads
  * user-defined ones, and some converters mark the turn markers as those: the ones that the template uses are cut in two.
  */
-static costeer_err append_message(const costeer_model *model, const char *of_template, const char *text, size_t n, costeer_tokens *out,
-                                  costeer_error *err)
+static costeer_err append_message(const costeer_model *model, const char *of_template, const char *text, size_t n,
+                                  costeer_tokens *out, costeer_error *err)
 {
     size_t begin = 0;
     size_t from = 0;
@@ -102,7 +106,8 @@ static costeer_err append_message(const costeer_model *model, const char *of_tem
     return append_text(model, text + begin, n - begin, false, out, err);
 }
 
-/* True when the text reads as a special token somewhere outside the template's parts: a control token, or one that the template uses. */
+/* True when the text reads as a special token somewhere outside the template's parts: a control token, or one that the template
+ * uses. */
 static bool reads_special(const costeer_model *model, const cs_chat_rendering *rendering, const char *of_template)
 {
     size_t part = 0;
@@ -156,23 +161,102 @@ static costeer_err add_bos(const costeer_model *model, costeer_tokens *out, cost
     return code;
 }
 
-static costeer_err tokenize(const costeer_model *model, const cs_prompt_parts *parts, bool is_raw, costeer_tokens *out,
-                            costeer_error *err)
+/* How a rendering, or whole parts of it, is read. */
+typedef struct reading {
+    const costeer_model *model;
+    const char *of_template; /* NULL: no template, nothing is special */
+} reading;
+
+static costeer_err tokenize_parts(const reading *r, const cs_chat_rendering *parts, costeer_tokens *out, costeer_error *err)
 {
-    const cs_chat_rendering *rendering = &parts->rendering;
-    cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
-    costeer_err code;
-    if (is_raw) {
-        code = append_text(model, rendering->text, rendering->n_bytes, false, out, err);
-    } else if (!join_template(rendering, &of_template)) {
-        code = no_memory(err);
-    } else if (reads_special(model, rendering, of_template.bytes)) {
-        code = append_parts(model, rendering, of_template.bytes, out, err);
-    } else {
-        code = append_text(model, rendering->text, rendering->n_bytes, true, out, err);
+    if (r->of_template != NULL && reads_special(r->model, parts, r->of_template)) {
+        return append_parts(r->model, parts, r->of_template, out, err);
     }
-    cs_buffer_dispose(&of_template);
-    return code == COSTEER_OK ? add_bos(model, out, err) : code;
+    return append_text(r->model, parts->text, parts->n_bytes, r->of_template != NULL, out, err);
+}
+
+/* ---- answers of earlier turns ------------------------------------------------------------------------------------ */
+
+/* True when a message has tokens, each of them text, that spell it. Another vocabulary's do not. */
+static bool is_spelled(const costeer_model *model, const costeer_message *message)
+{
+    const char *text = message->content;
+    size_t left = strlen(text);
+    for (size_t i = 0; i < message->n_ids; i++) {
+        char piece[COSTEER_PIECE_MAX];
+        const size_t n = costeer_model_token_to_piece(model, message->ids[i], piece);
+        if (n == 0 || n > left || memcmp(text, piece, n) != 0) {
+            return false;
+        }
+        text += n;
+        left -= n;
+    }
+    return message->n_ids > 0 && left == 0;
+}
+
+/* The next answer, from `*turn` on, that this part of a rendering is and whose tokens are known; NULL: none. */
+static const costeer_message *find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn,
+                                          const char *text, size_t n)
+{
+    for (size_t i = *turn; i < prompt->n_turns; i++) {
+        const costeer_message *message = &prompt->turns[i];
+        if (strlen(message->content) == n && memcmp(message->content, text, n) == 0 && is_spelled(model, message)) {
+            *turn = i + 1;
+            return message;
+        }
+    }
+    return NULL;
+}
+
+/* Tokenizers of some models put a space before a text that begins without a control token. */
+static bool has_space_added(const costeer_model *model, const cs_chat_rendering *parts, const costeer_tokens *tokens,
+                            size_t first)
+{
+    char piece[COSTEER_PIECE_MAX];
+    return first < tokens->n && costeer_model_token_to_piece(model, tokens->ids[first], piece) > 0 && piece[0] == ' ' &&
+           parts->text[0] != ' ';
+}
+
+/* Tokenize what stands between answers, and take these as they are. `is_natural` false: the result must not be used. */
+static costeer_err tokenize_between(const reading *r, const costeer_prompt *prompt, const cs_chat_rendering *rendering,
+                                    costeer_tokens *out, bool *is_natural, costeer_error *err)
+{
+    cs_chat_rendering between = {.text = rendering->text, .parts = rendering->parts};
+    costeer_err code = COSTEER_OK;
+    size_t turn = 0;
+    *is_natural = true;
+    for (size_t i = 0; i <= rendering->n_parts && code == COSTEER_OK; i++) {
+        const cs_chat_part *part = i < rendering->n_parts ? &rendering->parts[i] : NULL;
+        char *text = between.text + between.n_bytes;
+        const costeer_message *answer =
+            part != NULL && part->is_input ? find_answer(r->model, prompt, &turn, text, part->n_bytes) : NULL;
+        if (part != NULL && answer == NULL) {
+            between.n_parts++;
+            between.n_bytes += part->n_bytes;
+            continue;
+        }
+        const size_t first = out->n;
+        code = between.n_bytes > 0 ? tokenize_parts(r, &between, out, err) : COSTEER_OK;
+        *is_natural = *is_natural && (first == 0 || !has_space_added(r->model, &between, out, first));
+        if (answer != NULL && code == COSTEER_OK) {
+            const costeer_tokens ids = {.ids = (int32_t *)answer->ids, .n = answer->n_ids}; /* only read */
+            code = append_tokens(out, &ids, err);
+            between = (cs_chat_rendering){.text = text + part->n_bytes, .parts = rendering->parts + i + 1};
+        }
+    }
+    return code;
+}
+
+static costeer_err tokenize(const reading *r, const costeer_prompt *prompt, const cs_chat_rendering *rendering,
+                            costeer_tokens *out, costeer_error *err)
+{
+    bool is_natural;
+    costeer_err code = tokenize_between(r, prompt, rendering, out, &is_natural, err);
+    if (code == COSTEER_OK && !is_natural) {
+        out->n = 0;
+        code = tokenize_parts(r, rendering, out, err);
+    }
+    return code == COSTEER_OK ? add_bos(r->model, out, err) : code;
 }
 
 costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
@@ -183,11 +267,17 @@ costeer_err costeer_prompt_build(const costeer_model *model, const costeer_promp
     }
     out->n = 0;
     cs_prompt_parts parts = {.system = NULL};
+    cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
     costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
+    if (code == COSTEER_OK && !join_template(&parts.rendering, &of_template)) {
+        code = no_memory(err);
+    }
     if (code == COSTEER_OK) {
         const bool is_raw = prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0;
-        code = tokenize(model, &parts, is_raw, out, err);
+        const reading r = {.model = model, .of_template = is_raw ? NULL : of_template.bytes};
+        code = tokenize(&r, prompt, &parts.rendering, out, err);
     }
+    cs_buffer_dispose(&of_template);
     cs_prompt_parts_dispose(&parts);
     return code;
 }
