@@ -23,6 +23,7 @@ typedef struct cs_command {
 
 extern const cs_command cs_command_generate;
 extern const cs_command cs_command_compare;
+extern const cs_command cs_command_prompt;
 extern const cs_command cs_command_node;
 extern const cs_command cs_command_eval;
 extern const cs_command cs_command_report;

@@ -22,6 +22,7 @@ typedef struct evaluation {
     cs_choices choices;
     costeer_eval_form form;
     char *context_template; /* of --context-template */
+    cs_templates templates;
     const char *system;
     costeer_eval_item *items;
     size_t n_items;
@@ -91,6 +92,10 @@ static int make_form(evaluation *e, const cs_arguments *arguments)
     costeer_error err = {.code = COSTEER_OK};
     if (costeer_eval_form_check(&e->form, &err) != COSTEER_OK) {
         return cs_fail_error(&err);
+    }
+    exit_code = cs_templates_read(&s->common, &e->templates);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
     }
     e->system = s->common.system != NULL ? s->common.system : e->form.task->system;
     if (!cs_arguments_have(arguments, "max-tokens")) {
@@ -256,7 +261,7 @@ static int create_eval(evaluation *e)
                                              .vocab_map = e->pair.map,
                                              .connect = is_remote(e) ? connect_one : NULL,
                                              .connect_user = e,
-                                             .by_chat = s->chat_template == NULL && !cs_settings_is_engine(s),
+                                             .by_chat = cs_templates_are_the_nodes(s),
                                              .allow_context_upload = s->allow_context_upload,
                                              .n_ctx = s->ctx_size,
                                              .n_threads_llm = s->threads_llm,
@@ -266,13 +271,15 @@ static int create_eval(evaluation *e)
                                   .session = e->session,
                                   .items = e->items,
                                   .n_items = e->n_items,
-                                  .system = e->system,
-                                  .chat_template = s->chat_template,
+                                  .form = {.system = e->system},
+                                  .llm_template = e->templates.llm,
+                                  .slm_template = e->templates.slm,
                                   .n_jobs = e->settings.jobs,
                                   .n_ctx_remote = n_ctx_remote,
                                   .truncates = e->settings.truncate_context,
                                   .judge = e->judge,
                                   .n_threads_judge = s->threads_llm};
+    cs_templates_apply(s, &e->templates, &params.form);
     costeer_error err = {.code = COSTEER_OK};
     return costeer_eval_create(&params, &e->eval, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
 }
@@ -301,6 +308,7 @@ static int open_folder(evaluation *e)
                        .remote = &e->remote,
                        .judge = e->judge,
                        .session = &e->session,
+                       .templates = &e->templates,
                        .system = e->system};
     json_t *description = cs_eval_describe(&run);
     e->table = cs_eval_table_create(e->items, e->n_items);
@@ -426,6 +434,7 @@ static int dispose(evaluation *e, int exit_code)
     }
     cs_output_discard(&e->audit);
     cs_remote_dispose(&e->remote);
+    cs_templates_dispose(&e->templates);
     cs_eval_folder_close(&e->folder);
     cs_eval_table_free(e->table);
     costeer_model_free(e->judge);
@@ -484,7 +493,7 @@ const cs_command cs_command_eval = {
                 "  costeer eval --task helpsteer --data helpsteer.jsonl --preference concise --jobs 4 --out run\n"
                 "  costeer eval --task generic --data prompts.jsonl --method costeer --sweep strength=0:3:0.25 \\\n"
                 "      --judge big.gguf --out run && costeer report run",
-    .groups = {&cs_group_eval, &cs_group_models, &cs_group_cloud, &cs_group_methods, &cs_group_steering, &cs_group_answer,
+    .groups = {&cs_group_eval, &cs_group_template, &cs_group_models, &cs_group_cloud, &cs_group_methods, &cs_group_steering, &cs_group_answer,
                &cs_group_eval_output},
     .run = run,
 };

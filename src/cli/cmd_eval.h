@@ -6,6 +6,7 @@
 #include "cli/pair.h"
 #include "cli/remote.h"
 #include "cli/settings.h"
+#include "cli/templates.h"
 
 #include <costeer/eval.h>
 #include <jansson.h>
@@ -118,6 +119,7 @@ typedef struct cs_eval_run {
     const cs_remote *remote;
     const costeer_model *judge;
     const costeer_session_params *session;
+    const cs_templates *templates;
     const char *system;
 } cs_eval_run;
 

@@ -168,7 +168,12 @@ static int set_rest(json_t *object, const cs_eval_run *run)
 {
     const cs_eval_settings *s = run->settings;
     int failed = json_object_set_new(object, "system", text_or_null(run->system));
-    failed |= json_object_set_new(object, "chat_template", text_or_null(s->common.chat_template));
+    failed |= json_object_set_new(object, "chat_template", text_or_null(run->templates->both));
+    failed |= json_object_set_new(object, "llm_template", text_or_null(run->templates->llm));
+    failed |= json_object_set_new(object, "slm_template", text_or_null(run->templates->slm));
+    failed |= json_object_set_new(object, "no_default_system", json_boolean(s->common.no_default_system));
+    failed |= json_object_set_new(object, "thinking", json_string(s->common.thinking));
+    failed |= json_object_set_new(object, "answer_prefix", text_or_null(s->common.answer_prefix));
     failed |= json_object_set_new(object, "fields", describe_fields(run->form));
     failed |= json_object_set_new(object, "truncate_context", json_boolean(s->truncate_context));
     failed |= json_object_set_new(object, "sampler", describe_sampler(&run->session->sampler));

@@ -136,6 +136,7 @@ static void print_summary(const generation *g)
     char steered[128];
     char certified[96] = ", all certified";
     char cloud[160] = "";
+    char system[160];
     const char *exposure = cs_report_exposure(s, choice_of(g)->method);
     describe_steering(g, steered, sizeof steered);
     if (r->n_uncertified > 0 || r->n_deepened > 0) {
@@ -149,8 +150,9 @@ static void print_summary(const generation *g)
     if (costeer_method_uses_llm(choice_of(g)->method)) {
         cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud);
     }
-    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s, %s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
-            certified, cs_cli_answer_finish(&g->answer), exposure[0] != '\0' ? "; " : "", exposure, cloud);
+    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s, %s%s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
+            certified, cs_cli_answer_finish(&g->answer), exposure[0] != '\0' ? "; " : "", exposure, cloud,
+            cs_report_system_summary(s, choice_of(g), system, sizeof system));
 }
 
 /* The exit code of an answer; a failed write is told when the outputs are closed. */
@@ -183,6 +185,7 @@ static int answer(generation *g)
     cs_prompt_progress_clear(&s->progress);
     exit_code = close_outputs(g, judge(g));
     cs_report_tell_local(s, &g->answer);
+    cs_report_tell_empty(s, choice_of(g), &g->answer);
     if (status == COSTEER_OK || status == COSTEER_ECANCELED) {
         print_summary(g);
     } else if (status != COSTEER_EABORTED) {
@@ -271,6 +274,7 @@ const cs_command cs_command_generate = {
         "fuse, total), "
         "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
         "seed, "
+        "system (which system message stood in the prompts of llm and slm: source none, given, in-user, template or node, and text), "
         "vocab (how the vocabularies went together; null with one model), gate, n_gated (positions that it left alone), "
         "n_slm_steps and n_slm_tokens (batches that the SLM computed after its prompts, drafts included, and tokens of the "
         "answer that it read), cloud, n_local, local_from and "
@@ -281,8 +285,8 @@ const cs_command cs_command_generate = {
         "\n"
         "When the node fails and --on-cloud-failure is local, the SLM writes the rest alone: a line on standard error says so "
         "(unless -q), n_local counts those tokens, local_from is the position of the first, cloud_error tells why, and the exit "
-        "code is 0. With --cloud and without --template the node puts the query into its own chat template, and --ctx-size "
-        "concerns the SLM only.\n"
+        "code is 0. With --cloud and without an option of the chat template the node puts the messages into its own template, and "
+        "--ctx-size concerns the SLM only.\n"
         "\n"
         "An engine gets token ids: the prompt is made here, with the template of the SLM or of what --llm names. Its vocabulary, "
         "K and that its log-probabilities are raw are checked before the first token. One that gives few entries proves less: "
@@ -323,7 +327,7 @@ const cs_command cs_command_generate = {
         "  costeer generate --cloud vllm+https://llm.example.org --cloud-key-file key --context notes.txt <query.txt\n"
         "  costeer generate --cloud wss://llm.example.org:8790 --llm its-vocab.gguf --slm small.gguf --context notes.txt "
         "<query.txt",
-    .groups = {&cs_group_input, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer,
+    .groups = {&cs_group_input, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer,
                &cs_group_output},
     .run = run,
 };

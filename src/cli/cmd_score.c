@@ -77,6 +77,7 @@ typedef struct scoring {
 static int tokenize(scoring *s)
 {
     costeer_prompt prompt = cs_inputs_prompt(&s->settings, &s->inputs, s->inputs.all_contexts);
+    prompt.chat_template = cs_templates_of(&s->inputs.templates, true);
     costeer_error err = {.code = COSTEER_OK};
     if (costeer_prompt_build(s->model, &prompt, &s->prompt, &err) != COSTEER_OK ||
         costeer_model_tokenize(s->model, s->text, strlen(s->text), false, false, &s->answer, &err) != COSTEER_OK) {
@@ -111,7 +112,7 @@ static int open_cloud(scoring *s)
 static int prepare(scoring *s, const cs_arguments *arguments)
 {
     cs_settings_prepare(&s->settings, 1);
-    if (arguments->n == 0 && s->settings.query_file == NULL) {
+    if (arguments->n == 0 && s->settings.query_file == NULL && s->settings.messages == NULL) {
         return cs_fail(CS_EXIT_USAGE, "score: needs the query that the text answers, as an argument or with --query-file");
     }
     int exit_code = cs_inputs_read(&s->settings, arguments, &s->inputs);
@@ -251,6 +252,6 @@ const cs_command cs_command_score = {
         "says so. --json prints n_tokens, logprob_sum, perplexity, n_contexts and n_contexts_empty (left out).",
     .examples = "  costeer generate --context notes.txt \"Plan my day.\" |\n"
                 "      costeer score --context notes.txt --json \"Plan my day.\"",
-    .groups = {&cs_group_input, &group},
+    .groups = {&cs_group_input, &cs_group_template, &group},
     .run = run,
 };

@@ -194,6 +194,14 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
         trim(out->query, strlen(out->query));
         return CS_EXIT_OK;
     }
+    if (settings->messages != NULL) {
+        const int exit_code = cs_messages_read(settings->messages, &out->conversation);
+        out->query = out->conversation.query;
+        out->conversation.query = NULL;
+        return exit_code == CS_EXIT_OK && settings->system != NULL && out->conversation.system != NULL
+                   ? cs_fail(CS_EXIT_USAGE, "--system, and %s has a system message: give one", settings->messages)
+                   : exit_code;
+    }
     const char *path = settings->query_file != NULL ? settings->query_file : "-";
     if (is_stdin(path) && isatty(STDIN_FILENO) == 1 && !settings->quiet) {
         cs_fail(CS_EXIT_OK, "reading the query from the terminal; end it with Ctrl-D on an empty line");
@@ -211,8 +219,12 @@ static int check_sources(const cs_settings *settings, const cs_arguments *argume
     if (arguments->n == 1 && settings->query_file != NULL) {
         return cs_fail(CS_EXIT_USAGE, "a query and --query-file exclude each other");
     }
-    bool query_is_stdin =
-        arguments->n == 1 ? is_stdin(arguments->items[0]) : settings->query_file == NULL || is_stdin(settings->query_file);
+    if (settings->messages != NULL && (arguments->n == 1 || settings->query_file != NULL)) {
+        return cs_fail(CS_EXIT_USAGE, "%s and --messages exclude each other: the query is the last message",
+                       arguments->n == 1 ? "a query" : "--query-file");
+    }
+    const char *query_file = settings->messages != NULL ? settings->messages : settings->query_file;
+    bool query_is_stdin = arguments->n == 1 ? is_stdin(arguments->items[0]) : query_file == NULL || is_stdin(query_file);
     size_t n_stdin = query_is_stdin ? 1 : 0;
     n_stdin += settings->text != NULL && is_stdin(settings->text) ? 1U : 0U;
     for (size_t i = 0; i < settings->contexts.n; i++) {
@@ -258,6 +270,9 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
         exit_code = read_context_template(settings->context_template, out);
     }
     if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_templates_read(settings, &out->templates);
+    }
+    if (exit_code == CS_EXIT_OK) {
         exit_code = read_query(settings, arguments, out);
     }
     return exit_code;
@@ -265,11 +280,14 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
 
 costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context)
 {
-    return (costeer_prompt){.system = settings->system,
-                            .context = context,
-                            .query = inputs->query,
-                            .context_template = inputs->context_template,
-                            .chat_template = settings->chat_template};
+    costeer_prompt prompt = {.system = settings->system != NULL ? settings->system : inputs->conversation.system,
+                             .turns = inputs->conversation.turns,
+                             .n_turns = inputs->conversation.n_turns,
+                             .context = context,
+                             .query = inputs->query,
+                             .context_template = inputs->context_template};
+    cs_templates_apply(settings, &inputs->templates, &prompt);
+    return prompt;
 }
 
 void cs_inputs_dispose(cs_inputs *inputs)
@@ -281,5 +299,7 @@ void cs_inputs_dispose(cs_inputs *inputs)
     free(inputs->all_contexts);
     free(inputs->query);
     free(inputs->context_template);
+    cs_messages_dispose(&inputs->conversation);
+    cs_templates_dispose(&inputs->templates);
     memset(inputs, 0, sizeof *inputs);
 }

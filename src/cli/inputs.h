@@ -2,7 +2,9 @@
 #ifndef CS_CLI_INPUTS_H
 #define CS_CLI_INPUTS_H
 
+#include "cli/messages.h"
 #include "cli/settings.h"
+#include "cli/templates.h"
 
 typedef struct cs_inputs {
     const char *context_names[CS_OPTION_LIST_MAX]; /**< for messages */
@@ -13,6 +15,8 @@ typedef struct cs_inputs {
     char *all_contexts; /**< those with a positive weight, one after the other, for a model that gets them in its prompt; may be
                            NULL */
     char *query;
+    cs_messages conversation; /**< of --messages; its query is taken out */
+    cs_templates templates;
     char *context_template;          /**< NULL: the default */
     char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */
 } cs_inputs;
@@ -20,7 +24,7 @@ typedef struct cs_inputs {
 /**
  * Read what the settings and arguments name.
  *
- * @param arguments  none (the query comes from --query-file or standard input) or one, the query
+ * @param arguments  none (the query comes from --messages, --query-file or standard input) or one, the query
  * @param[out] out   dispose of it in every case
  * @return an exit code; the message names the file and never shows its text
  */
@@ -29,7 +33,7 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
 /** Read a whole text, without the byte order mark before it and the line ends after it; "-" is standard input. */
 int cs_input_read_text(const char *path, const char *what, char **out);
 
-/** The prompt for a context; NULL: without. It refers to settings and inputs. */
+/** The prompt for a context; NULL: without. It refers to settings and inputs, and has the template of both models. */
 costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context);
 
 void cs_inputs_dispose(cs_inputs *inputs);

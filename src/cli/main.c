@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const cs_command *const commands[] = {&cs_command_generate, &cs_command_compare,
+static const cs_command *const commands[] = {&cs_command_generate, &cs_command_compare, &cs_command_prompt,
                                              &cs_command_node,     &cs_command_audit,
                                              &cs_command_eval,     &cs_command_report,
                                              &cs_command_score,    &cs_command_policy,

@@ -36,8 +36,72 @@ int cs_report_set_method(json_t *object, const cs_setup *setup, const cs_choice 
     failed |= json_object_set_new(object, "n_gated", json_integer(r->n_gated));
     failed |= json_object_set_new(object, "n_slm_steps", json_integer(r->n_slm_steps));
     failed |= json_object_set_new(object, "n_slm_tokens", json_integer(r->n_slm_tokens));
+    failed |= cs_report_set_system(object, setup, choice);
     return failed != 0 ? -1 : 0;
 }
+
+/* ---- the system message ------------------------------------------------------------------------------------------ */
+
+/* Which one a model's prompt has; a node's own template may add one that is not known here. */
+static void find_system(const cs_setup *setup, const costeer_model *model, bool is_llm, costeer_prompt_text *out, const char **source)
+{
+    costeer_prompt prompt = cs_inputs_prompt(&setup->settings, &setup->inputs, NULL);
+    prompt.chat_template = cs_templates_of(&setup->inputs.templates, is_llm);
+    *source = "none";
+    if (is_llm && setup->settings.cloud != NULL && cs_templates_are_the_nodes(&setup->settings)) {
+        *source = prompt.system != NULL ? "given" : "node";
+    } else if (costeer_prompt_render(model, &prompt, out, NULL) == COSTEER_OK) {
+        *source = costeer_system_source_name(out->system_source);
+    }
+}
+
+static json_t *describe_system(const cs_setup *setup, const costeer_model *model, bool is_llm)
+{
+    costeer_prompt_text text = {.text = NULL};
+    const char *source;
+    find_system(setup, model, is_llm, &text, &source);
+    json_t *object = json_pack("{s:s, s:o}", "source", source, "text",
+                               text.system == NULL ? json_null() : cs_json_text(text.system, strlen(text.system)));
+    costeer_prompt_text_dispose(&text);
+    return object;
+}
+
+int cs_report_set_system(json_t *object, const cs_setup *setup, const cs_choice *choice)
+{
+    const bool uses_llm = costeer_method_uses_llm(choice->method);
+    const bool uses_slm = costeer_method_uses_slm(choice->method) && setup->pair.slm != NULL;
+    json_t *systems =
+        json_pack("{s:o, s:o}", "llm", uses_llm ? describe_system(setup, cs_pair_spelling(&setup->pair), true) : json_null(), "slm",
+                  uses_slm ? describe_system(setup, setup->pair.slm, false) : json_null());
+    return json_object_set_new(object, "system", systems);
+}
+
+const char *cs_report_system_summary(const cs_setup *setup, const cs_choice *choice, char *buffer, size_t size)
+{
+    const bool uses_llm = costeer_method_uses_llm(choice->method);
+    costeer_prompt_text text = {.text = NULL};
+    const char *source;
+    find_system(setup, uses_llm ? cs_pair_spelling(&setup->pair) : setup->pair.slm, uses_llm, &text, &source);
+    buffer[0] = '\0';
+    if (strcmp(source, "template") == 0) {
+        snprintf(buffer, size, "; system message of the template: \"%.60s%s\"", text.system, strlen(text.system) > 60 ? "..." : "");
+    } else if (strcmp(source, "in-user") == 0) {
+        snprintf(buffer, size, "; system message before the user's first: the template has no system role");
+    }
+    costeer_prompt_text_dispose(&text);
+    return buffer;
+}
+
+void cs_report_tell_empty(const cs_setup *setup, const cs_choice *choice, const cs_cli_answer *answer)
+{
+    if (!setup->settings.quiet && answer->status == COSTEER_OK && answer->report.n_tokens <= 1 && answer->text.n_bytes == 0) {
+        cs_fail(CS_EXIT_OK, "the answer is empty: the %s ended it at once; see what it read with costeer prompt (--%s-template)",
+                costeer_method_uses_llm(choice->method) ? "LLM" : "SLM",
+                costeer_method_uses_llm(choice->method) ? "llm" : "slm");
+    }
+}
+
+/* ---- exposure ---------------------------------------------------------------------------------------------------- */
 
 const char *cs_report_exposure(const cs_setup *setup, const costeer_method *method)
 {

@@ -24,7 +24,17 @@ static const cs_option input_options[] = {
              "multiplies the strength for this context (default 1; negative: away from it). A file that exists under the whole "
              "name is taken as such. '-' is standard input. An empty one is left out; line ends at the end are not part of it"},
     {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
-    {.name = "system", .kind = CS_OPTION_TEXT, .value_name = "TEXT", FIELD(system), .help = "System message, for both models"},
+    {.name = "messages",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(messages),
+     .help = "A conversation instead of the query: a JSON array of objects with role (system, user, assistant) and content; the last "
+             "is the user's. A context goes into the user's first message"},
+    {.name = "system",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "TEXT",
+     FIELD(system),
+     .help = "System message, for both models; without: the one that a model's template has, if it has one"},
     {.name = "context-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
@@ -32,11 +42,6 @@ static const cs_option input_options[] = {
      .help =
          "The user message where a context is given, with {context} and {query} in it; without: the context, an empty line, the "
          "query"},
-    {.name = "template",
-     .kind = CS_OPTION_TEXT,
-     .value_name = "NAME",
-     FIELD(chat_template),
-     .help = "Chat template: raw (none), or one that llama.cpp knows by name (chatml, llama3, ...); without: the model's own"},
 };
 
 static const cs_option model_options[] = {

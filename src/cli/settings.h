@@ -23,8 +23,15 @@ typedef struct cs_settings {
     cs_option_list contexts;
     const char *query_file;
     const char *system;
+    const char *messages;
     const char *context_template;
     const char *chat_template;
+    const char *template_file;
+    const char *llm_template;
+    const char *slm_template;
+    bool no_default_system;
+    const char *thinking;
+    const char *answer_prefix;
     const char *text; /* score */
     bool with_end;    /* score */
 

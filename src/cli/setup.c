@@ -87,7 +87,8 @@ static int check_overwriting(const cs_setup *setup)
         const char *option;
         const char *path;
     } outputs[] = {{"output", s->output}, {"trace", s->trace}, {"audit", s->audit}};
-    const char *const files[] = {s->query_file, s->context_template, s->llm, s->slm, s->tuned_slm};
+    const char *const files[] = {s->query_file,    s->messages,     s->context_template, s->chat_template, s->template_file,
+                                 s->llm_template,  s->slm_template, s->llm,              s->slm,           s->tuned_slm};
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         bool is_input = false;
         for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
@@ -177,7 +178,7 @@ static costeer_ensemble_params make_params(cs_setup *setup)
         params.connect_user = &setup->remote;
         /* A template that was named is the caller's for both models; else the node's own is the right one for its LLM. An engine
          * gets tokens: what spells them here has the template too. */
-        params.by_chat = s->chat_template == NULL && !cs_settings_is_engine(s);
+        params.by_chat = cs_templates_are_the_nodes(s);
         params.allow_context_upload = s->allow_context_upload;
     }
     return params;
@@ -191,7 +192,11 @@ static int create_ensemble(cs_setup *setup)
     for (size_t i = 0; i < inputs->n_contexts; i++) {
         with[i] = cs_inputs_prompt(s, inputs, inputs->contexts[i]);
     }
-    costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL), .with = with, .max_tokens = s->max_tokens};
+    costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL),
+                                        .with = with,
+                                        .llm_template = inputs->templates.llm,
+                                        .slm_template = inputs->templates.slm,
+                                        .max_tokens = s->max_tokens};
     if (inputs->all_contexts != NULL) {
         prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
     }
@@ -247,6 +252,15 @@ static int open_models(cs_setup *setup)
     return exit_code;
 }
 
+int cs_setup_read(cs_setup *setup, const cs_arguments *arguments)
+{
+    int exit_code = open_outputs(setup);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_inputs_read(&setup->settings, arguments, &setup->inputs);
+    }
+    return exit_code == CS_EXIT_OK ? check_overwriting(setup) : exit_code;
+}
+
 int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
 {
     cs_settings *s = &setup->settings;
@@ -258,13 +272,7 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
         exit_code = cs_choices_check_contexts(&setup->choices, s->contexts.n > 0, true);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = open_outputs(setup);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_inputs_read(s, arguments, &setup->inputs);
-    }
-    if (exit_code == CS_EXIT_OK) {
-        exit_code = check_overwriting(setup);
+        exit_code = cs_setup_read(setup, arguments);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code =
@@ -284,6 +292,7 @@ static bool fits(const cs_setup *setup, const costeer_model *model, const char *
     int32_t n_trained = costeer_model_get_info(model)->n_ctx_train;
     int32_t n_ctx = s->ctx_size > 0 ? s->ctx_size : (n_trained < CTX_DEFAULT_MAX ? n_trained : CTX_DEFAULT_MAX);
     costeer_prompt prompt = cs_inputs_prompt(s, &setup->inputs, context);
+    prompt.chat_template = cs_templates_of(&setup->inputs.templates, model == setup->pair.llm);
     costeer_tokens tokens = {.n = 0};
     costeer_err code = costeer_prompt_build(model, &prompt, &tokens, NULL);
     size_t n = tokens.n;

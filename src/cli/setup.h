@@ -33,6 +33,9 @@ void cs_setup_init(cs_setup *setup);
  */
 int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
 
+/** The part of it that loads nothing: open the outputs and read the texts. Returns an exit code. */
+int cs_setup_read(cs_setup *setup, const cs_arguments *arguments);
+
 /** Put together what a choice needs; `out` is valid until the next call. Returns an exit code. */
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out);
 

@@ -16,8 +16,9 @@
 /* costeer_model_tokenize() takes no more either. */
 #define MESSAGE_BYTES_MAX CS_PROMPT_MESSAGE_BYTES_MAX
 
-/* Put after a control token that a message spells, to see where a template takes it; no text holds it (or it would be refused). */
-#define TRACER '\x01'
+/* Put after a control token that a message spells, to see where a template takes it: U+FDD0, which is no character, so that no text has
+ * it, and no filter escapes or changes it. */
+static const char tracer[] = "\xEF\xB7\x90";
 
 static bool is_given(const char *text)
 {
@@ -254,7 +255,7 @@ static costeer_err check_left_out(const cs_prompt_parts *out, const cs_chat_trai
 
 /* ---- control tokens in messages ---------------------------------------------------------------------------------- */
 
-/* A copy of a text with a TRACER after every spelling of a special token; NULL: there is none, or no memory. */
+/* A copy of a text with a tracer after every spelling of a special token; NULL: there is none, or no memory. */
 static char *trace(const costeer_model *model, const char *text, bool *ok)
 {
     cs_buffer traced = {.cap = 4 * MESSAGE_BYTES_MAX};
@@ -264,7 +265,7 @@ static char *trace(const costeer_model *model, const char *text, bool *ok)
     int32_t token;
     while (*ok && from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
         const size_t length = at + strlen(cs_model_token_text(model, token));
-        *ok = cs_buffer_append(&traced, text + from, length) && cs_buffer_append(&traced, &(char){TRACER}, 1);
+        *ok = cs_buffer_append(&traced, text + from, length) && cs_buffer_append(&traced, tracer, sizeof tracer - 1);
         from += length;
     }
     if (from == 0) {
@@ -282,8 +283,12 @@ static bool is_leaked(const cs_chat_rendering *rendering)
 {
     const char *text = rendering->text;
     for (size_t i = 0; i < rendering->n_parts; i++) {
-        if (!rendering->parts[i].is_input && memchr(text, TRACER, rendering->parts[i].n_bytes) != NULL) {
-            return true;
+        const size_t n = rendering->parts[i].n_bytes;
+        const char *end = text + n;
+        for (const char *at = text; !rendering->parts[i].is_input && (at = memchr(at, tracer[0], (size_t)(end - at))) != NULL; at++) {
+            if ((size_t)(end - at) >= sizeof tracer - 1 && memcmp(at, tracer, sizeof tracer - 1) == 0) {
+                return true;
+            }
         }
         text += rendering->parts[i].n_bytes;
     }

@@ -36,6 +36,8 @@ static costeer_err set_prompts(const costeer_eval *eval, costeer_ensemble *ensem
     const costeer_ensemble_prompts prompts = {.plain = cs_fit_make_prompt(&eval->fit, row, NULL, false),
                                               .with = &with,
                                               .with_all = with,
+                                              .llm_template = eval->params.llm_template,
+                                              .slm_template = eval->params.slm_template,
                                               .max_tokens = row->max_tokens};
     const costeer_err code = costeer_ensemble_set_prompts(ensemble, &prompts, err);
     free(message);

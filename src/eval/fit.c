@@ -43,6 +43,9 @@ static bool needs(const costeer_eval_params *params, costeer_source source)
 
 static void add_prompt(cs_fit *fit, const costeer_eval_params *params, costeer_source source, cs_fit_prompt prompt)
 {
+    const bool is_llm = source == COSTEER_SOURCE_LLM || source == COSTEER_SOURCE_LLM_WITH;
+    const char *own = is_llm ? params->llm_template : params->slm_template;
+    prompt.chat_template = own != NULL ? own : params->form.chat_template;
     if (prompt.model != NULL && needs(params, source)) {
         fit->prompts[fit->n_prompts++] = prompt;
     }
@@ -51,8 +54,7 @@ static void add_prompt(cs_fit *fit, const costeer_eval_params *params, costeer_s
 void cs_fit_init(cs_fit *fit, const costeer_eval_params *params)
 {
     const costeer_ensemble_params *m = &params->models;
-    *fit = (cs_fit){.system = params->system,
-                    .chat_template = params->chat_template,
+    *fit = (cs_fit){.form = params->form,
                     .max_tokens = params->session.max_tokens,
                     .truncates = params->truncates};
     fit->is_remote = m->connect != NULL;
@@ -64,19 +66,21 @@ void cs_fit_init(cs_fit *fit, const costeer_eval_params *params)
     const int32_t tuned = m->tuned == NULL ? 0 : cs_fit_window(m->tuned, m->n_ctx);
     const bool is_foreign = m->vocab_map != NULL && costeer_vocab_map_mode(m->vocab_map) != COSTEER_VOCAB_SAME;
     fit->spelling = m->llm;
-    add_prompt(fit, params, COSTEER_SOURCE_LLM, (cs_fit_prompt){m->llm, false, llm, false, "the LLM's prompt"});
+    add_prompt(fit, params, COSTEER_SOURCE_LLM, (cs_fit_prompt){m->llm, false, llm, false, "the LLM's prompt", NULL});
     add_prompt(fit, params, COSTEER_SOURCE_LLM_WITH,
-               (cs_fit_prompt){m->llm, true, llm, false, "the LLM's prompt with the context"});
-    add_prompt(fit, params, COSTEER_SOURCE_SLM, (cs_fit_prompt){m->slm, false, slm, is_foreign, "the SLM's prompt"});
+               (cs_fit_prompt){m->llm, true, llm, false, "the LLM's prompt with the context", NULL});
+    add_prompt(fit, params, COSTEER_SOURCE_SLM, (cs_fit_prompt){m->slm, false, slm, is_foreign, "the SLM's prompt", NULL});
     add_prompt(fit, params, COSTEER_SOURCE_SLM_WITH,
-               (cs_fit_prompt){m->slm, true, slm, is_foreign, "the SLM's prompt with the context"});
+               (cs_fit_prompt){m->slm, true, slm, is_foreign, "the SLM's prompt with the context", NULL});
     add_prompt(fit, params, COSTEER_SOURCE_SLM_TUNED,
-               (cs_fit_prompt){m->tuned, false, tuned, is_foreign, "the tuned SLM's prompt"});
+               (cs_fit_prompt){m->tuned, false, tuned, is_foreign, "the tuned SLM's prompt", NULL});
 }
 
 costeer_prompt cs_fit_make_prompt(const cs_fit *fit, const costeer_eval_row *row, const char *message, bool is_with)
 {
-    return (costeer_prompt){.system = fit->system, .query = is_with ? message : row->query, .chat_template = fit->chat_template};
+    costeer_prompt prompt = fit->form;
+    prompt.query = is_with ? message : row->query;
+    return prompt;
 }
 
 /* ---- measuring --------------------------------------------------------------------------------------------------- */
@@ -117,7 +121,8 @@ static costeer_err measure_row(const cs_fit *fit, const costeer_eval_row *row, m
     costeer_tokens tokens = {0};
     for (size_t i = 0; code == COSTEER_OK && i < fit->n_prompts; i++) {
         const cs_fit_prompt *p = &fit->prompts[i];
-        const costeer_prompt prompt = cs_fit_make_prompt(fit, row, message, p->is_with);
+        costeer_prompt prompt = cs_fit_make_prompt(fit, row, message, p->is_with);
+        prompt.chat_template = p->chat_template;
         int64_t room = INT32_MAX;
         code = costeer_prompt_build(p->model, &prompt, &tokens, err);
         code = code == COSTEER_OK ? find_room(fit, row, p, tokens.n, &room, err) : code;

@@ -11,6 +11,7 @@ typedef struct cs_fit_prompt {
     int32_t n_ctx;
     bool is_foreign;  /**< its tokens are not those of the answer */
     const char *what; /**< for messages: "the SLM's prompt with the context" */
+    const char *chat_template; /**< as in costeer_prompt */
 } cs_fit_prompt;
 
 /** LLM, SLM with and without, the tuned SLM without. */
@@ -20,8 +21,7 @@ typedef struct cs_fit {
     cs_fit_prompt prompts[CS_FIT_PROMPTS_MAX];
     size_t n_prompts;
     const costeer_model *spelling; /**< of the answer's tokens, for prompts that are foreign */
-    const char *system;
-    const char *chat_template;
+    costeer_prompt form; /**< what all prompts have */
     int32_t max_tokens;
     bool is_remote; /* the LLM runs elsewhere */
     bool truncates;

@@ -1,0 +1,117 @@
+/*
+ * Conversations as JSON. Whatever a message has beside role and content (tool calls, names, images) would change what the models
+ * read, so it is refused and not left out.
+ */
+#include "cli/messages.h"
+
+#include "cli/inputs.h"
+#include "cli/message.h"
+#include "cli/text.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int check_keys(const char *path, size_t number, json_t *message)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(message, key, value) {
+        if (strcmp(key, "role") != 0 && strcmp(key, "content") != 0) {
+            return cs_fail(CS_EXIT_INPUT, "%s: message %zu has \"%.40s\"; only role and content are taken", path, number, key);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+/* What is wrong with a message at its place, NULL: nothing. */
+static const char *find_fault(json_t *message, size_t i, size_t n)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *content = json_object_get(message, "content");
+    if (role == NULL || !json_is_string(content)) {
+        return "is no object with the texts role and content";
+    }
+    if (memchr(json_string_value(content), '\0', json_string_length(content)) != NULL) {
+        return "has a NUL in its content";
+    }
+    if (strcmp(role, "system") == 0) {
+        return i == 0 ? NULL : "has the role system, which only the first may have";
+    }
+    if (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0) {
+        return "has another role than system, user and assistant";
+    }
+    if (i + 1 == n && strcmp(role, "user") != 0) {
+        return "is the last and must be the user's";
+    }
+    return strcmp(role, "user") == 0 && cs_text_is_blank(json_string_value(content), json_string_length(content)) ? "is empty"
+                                                                                                                   : NULL;
+}
+
+static int take(const char *path, json_t *list, cs_messages *out)
+{
+    const size_t n = json_array_size(list);
+    out->turns = calloc(n, sizeof *out->turns);
+    bool ok = out->turns != NULL;
+    for (size_t i = 0; ok && i < n; i++) {
+        json_t *message = json_array_get(list, i);
+        const char *fault = find_fault(message, i, n);
+        if (fault != NULL) {
+            return cs_fail(CS_EXIT_INPUT, "%s: message %zu %s", path, i + 1, fault);
+        }
+        const int exit_code = check_keys(path, i + 1, message);
+        if (exit_code != CS_EXIT_OK) {
+            return exit_code;
+        }
+        const char *role = json_string_value(json_object_get(message, "role"));
+        char *content = strdup(json_string_value(json_object_get(message, "content")));
+        ok = content != NULL;
+        if (strcmp(role, "system") == 0) {
+            out->system = content;
+        } else if (i + 1 == n) {
+            out->query = content;
+        } else if (ok) {
+            out->turns[out->n_turns++] =
+                (costeer_message){.role = strcmp(role, "user") == 0 ? "user" : "assistant", .content = content};
+        }
+    }
+    if (ok && out->query == NULL) {
+        return cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
+    }
+    return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+}
+
+int cs_messages_read(const char *path, cs_messages *out)
+{
+    memset(out, 0, sizeof *out);
+    char *text;
+    int exit_code = cs_input_read_text(path, "conversation", &text);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
+    path = strcmp(path, "-") == 0 ? "standard input" : path;
+    json_error_t error;
+    json_t *list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    free(text);
+    if (list == NULL) {
+        return cs_fail(CS_EXIT_INPUT, "%s: line %d, column %d: no JSON (%s)", path, error.line, error.column, error.text);
+    }
+    if (!json_is_array(list) || json_array_size(list) == 0) {
+        exit_code = cs_fail(CS_EXIT_INPUT, "%s: must be a JSON array of messages, each with role and content", path);
+    } else {
+        exit_code = take(path, list, out);
+    }
+    json_decref(list);
+    return exit_code;
+}
+
+void cs_messages_dispose(cs_messages *messages)
+{
+    for (size_t i = 0; i < messages->n_turns; i++) {
+        free((char *)messages->turns[i].content); /* ours */
+    }
+    free(messages->turns);
+    free(messages->system);
+    free(messages->query);
+    memset(messages, 0, sizeof *messages);
+}

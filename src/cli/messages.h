@@ -1,0 +1,23 @@
+/* A conversation from a file: the messages before the query, and the query. */
+#ifndef CS_CLI_MESSAGES_H
+#define CS_CLI_MESSAGES_H
+
+#include <costeer/prompt.h>
+
+typedef struct cs_messages {
+    char *system;           /**< NULL: none */
+    costeer_message *turns; /**< [n_turns] */
+    size_t n_turns;
+    char *query;
+} cs_messages;
+
+/**
+ * Read a JSON array of objects with role and content: an optional system message, then user and assistant, a user's last.
+ *
+ * @param[out] out  dispose of it in every case
+ * @return an exit code; the message names the file and the message, and shows none of the text
+ */
+int cs_messages_read(const char *path, cs_messages *out);
+void cs_messages_dispose(cs_messages *messages);
+
+#endif

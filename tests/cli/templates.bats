@@ -1,0 +1,130 @@
+# Chat templates on the command line: conversations, system messages, a template for each model, and costeer prompt.
+load helpers/common
+
+setup() {
+    write_notes
+    out=$BATS_TEST_TMPDIR/out
+    conversation=$BATS_TEST_TMPDIR/conversation.json
+    printf '%s' '[{"role":"system","content":"Be brief."},{"role":"user","content":"Who am I?"},
+        {"role":"assistant","content":"You did not say."},{"role":"user","content":"Plan my day."}]' >"$conversation"
+    own=$BATS_TEST_TMPDIR/own.jinja
+    printf '%s\n' "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<|im_end|>
+{% endfor %}<|im_start|>assistant
+" >"$own"
+}
+
+refused() { # TEXT CODE PATTERN
+    printf '%s' "$1" >"$BATS_TEST_TMPDIR/bad.json"
+    run --separate-stderr costeer generate --messages "$BATS_TEST_TMPDIR/bad.json"
+    failed_with "$2" "bad.json: .*$3"
+}
+
+@test "prompt shows every sequence, and the context in the user's first message of the expert alone" {
+    costeer prompt --json --context "$notes" --messages "$conversation" >"$out"
+    json "$out" '[p["sequence"] for p in d["prompts"]] == ["llm", "amateur", "expert"]'
+    json "$out" '["Soraya" in p["text"] for p in d["prompts"]] == [False, False, True]'
+    json "$out" 'd["prompts"][2]["text"].index("Soraya") < d["prompts"][2]["text"].index("Who am I?")'
+    json "$out" 'all(p["system"] == "given" and p["system_text"] == "Be brief." and len(p["tokens"]) > 20 for p in d["prompts"])'
+    json "$out" 'd["prompts"][0]["text"] == "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWho am I?<|im_end|>\n<|im_start|>assistant\nYou did not say.<|im_end|>\n<|im_start|>user\nPlan my day.<|im_end|>\n<|im_start|>assistant\n"'
+    costeer prompt --context "$notes" "Plan my day." >"$out"
+    [ "$(grep -c '^== tokens: [0-9 ]*$' "$out")" -eq 3 ]
+    [ "$(grep -c 'Soraya' "$out")" -eq 1 ]
+}
+
+@test "a conversation of one message is the query" {
+    costeer generate --context "$notes" --json "Plan my day." >"$out"
+    printf '[{"role":"user","content":"Plan my day."}]' | costeer generate --context "$notes" --json --messages - >"$BATS_TEST_TMPDIR/other"
+    OTHER=$BATS_TEST_TMPDIR/other json "$out" 'd["tokens"] == json.load(open(__import__("os").environ["OTHER"]))["tokens"]'
+}
+
+@test "a conversation is answered by generate, compare and score" {
+    costeer generate --context "$notes" --messages "$conversation" --json >"$out"
+    json "$out" 'd["n_tokens"] > 0 and d["system"]["llm"] == {"source": "given", "text": "Be brief."} == d["system"]["slm"]'
+    costeer compare --context "$notes" --messages "$conversation" --method llm --method costeer --json >"$out"
+    json "$out" 'd["query"] == "Plan my day." and len(d["methods"]) == 2'
+    printf 'Rest.' >"$BATS_TEST_TMPDIR/answer"
+    costeer score --messages "$conversation" --text "$BATS_TEST_TMPDIR/answer" | grep -q '^perplexity'
+}
+
+@test "a bad conversation is told with its file and message" {
+    refused '{' 3 'line 1, column 1: no JSON'
+    refused '{"role":"user"}' 3 'must be a JSON array of messages'
+    refused '[]' 3 'must be a JSON array of messages'
+    refused '[{"role":"user"}]' 3 'message 1 is no object with the texts role and content'
+    refused '["hi"]' 3 'message 1 is no object'
+    refused '[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]' 3 'message 2 is the last and must be the user'
+    refused '[{"role":"system","content":"a"}]' 3 'message 1 is the last and must be the user'
+    refused '[{"role":"tool","content":"a"},{"role":"user","content":"b"}]' 3 'message 1 has another role'
+    refused '[{"role":"user","content":"a"},{"role":"system","content":"s"},{"role":"user","content":"b"}]' 3 'message 2 has the role system'
+    refused '[{"role":"user","content":"a","name":"x"}]' 3 'message 1 has "name"; only role and content'
+    refused '[{"role":"user","content":" "}]' 3 'message 1 is empty'
+    refused '[{"role":"user","content":"a\u0000b"}]' 3 'message 1 has a NUL|no JSON'
+    refused '' 3 'the conversation is empty'
+    run --separate-stderr costeer generate --messages "$conversation" "a query"
+    failed_with 2 'a query and --messages exclude each other'
+    run --separate-stderr costeer generate --messages "$conversation" --query-file "$notes"
+    failed_with 2 '--query-file and --messages exclude each other'
+    run --separate-stderr costeer generate --messages "$conversation" --system "Be kind."
+    failed_with 2 'has a system message: give one'
+    run --separate-stderr costeer generate --messages "$BATS_TEST_TMPDIR/none.json"
+    failed_with 3 'none.json: cannot be read'
+}
+
+@test "a template's own system message stands, is named, and can be left out" {
+    costeer prompt --json --template "$own" "Hi" >"$out"
+    json "$out" 'd["prompts"][0]["system"] == "template" and "Be kind." in d["prompts"][0]["text"]'
+    costeer prompt --json --template "$own" --no-default-system "Hi" >"$out"
+    json "$out" 'd["prompts"][0]["system"] == "none" and "Be kind." not in d["prompts"][0]["text"]'
+    costeer prompt --json --template "$own" --system "Be rude." "Hi" >"$out"
+    json "$out" 'd["prompts"][0]["system_text"] == "Be rude." and "Be kind." not in d["prompts"][0]["text"]'
+    run --separate-stderr costeer generate -v --template "$own" "Hi"
+    grep -q 'system message of the template: ".*Be kind' <<<"$stderr"
+    costeer generate --json --template-file "$own" "Hi" >"$out"
+    json "$out" 'd["system"]["llm"]["source"] == "template" and d["system"]["slm"] is None'
+}
+
+@test "each model can have a template of its own" {
+    costeer prompt --json --context "$notes" --template raw --llm-template chatml "Hi" >"$out"
+    json "$out" '[p["text"][:3] for p in d["prompts"]] == ["<|i", "Hi", "nam"]'
+    costeer prompt --json --context "$notes" --slm-template raw "Hi" >"$out"
+    json "$out" '[p["text"][:3] for p in d["prompts"]] == ["<|i", "Hi", "nam"]'
+    costeer generate --json --context "$notes" --slm-template raw --max-tokens 4 "Hi" >"$out"
+    json "$out" 'd["n_steered"] > 0'
+}
+
+@test "bad templates are told by option or file" {
+    run --separate-stderr costeer generate --template nonsense "Hi"
+    failed_with 2 '--template: "nonsense" is no chat template and no file: give raw'
+    run --separate-stderr costeer generate --slm-template ./none.jinja "Hi"
+    failed_with 3 './none.jinja: cannot be read'
+    printf 'no template' >"$own"
+    run --separate-stderr costeer generate --llm-template "$own" "Hi"
+    failed_with 3 'own.jinja: is no Jinja template'
+    printf '{{ unfinished' >"$own"
+    run --separate-stderr costeer generate --template-file "$own" "Hi"
+    failed_with 4 'chat template that cannot be read'
+    printf '{{ raise_exception("only French") }}' >"$own"
+    run --separate-stderr costeer generate --template-file "$own" "Hi"
+    failed_with 2 'refuses the messages: only French'
+    run --separate-stderr costeer generate --template chatml --template-file "$own" "Hi"
+    failed_with 2 '--template and --template-file exclude each other'
+    run --separate-stderr costeer generate --thinking maybe "Hi"
+    failed_with 2 'thinking'
+}
+
+@test "an answer begins with --answer-prefix, which both models read" {
+    costeer prompt --json --context "$notes" --answer-prefix "Dear " "Hi" >"$out"
+    json "$out" 'all(p["text"].endswith("assistant\nDear ") for p in d["prompts"])'
+    costeer generate --context "$notes" --answer-prefix "Dear " --max-tokens 4 "Hi" >"$out"
+    ! grep -q '^Dear ' "$out"
+}
+
+@test "an answer that is empty is not passed over in silence" {
+    whole=$(costeer generate "Plan my day.")
+    run --separate-stderr costeer generate --answer-prefix "$whole" "Plan my day."
+    [ -z "$output" ]
+    failed_with 0 'the answer is empty: the LLM ended it at once'
+    run --separate-stderr costeer generate -q --answer-prefix "$whole" "Plan my day."
+    succeeded
+}

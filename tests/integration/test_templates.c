@@ -1,0 +1,437 @@
+/* Chat templates: what Jinja2 makes of them (golden), which system message stands there, what bad templates come to. */
+#include "support/models.h"
+
+#include <jansson.h>
+#include <llama.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static costeer_model *llm;
+
+static int load_llm(void **state)
+{
+    (void)state;
+    llm = load_model(LLM_PATH);
+    return 0;
+}
+
+static int free_llm(void **state)
+{
+    (void)state;
+    costeer_model_free(llm);
+    return 0;
+}
+
+/* What a prompt becomes with the built-in LLM; the caller frees it. */
+static char *render(costeer_prompt prompt, costeer_system_source *source)
+{
+    costeer_prompt_text text = {.text = NULL};
+    costeer_error err = {0};
+    assert_ok(costeer_prompt_render(llm, &prompt, &text, &err), &err);
+    if (source != NULL) {
+        *source = text.system_source;
+    }
+    char *out = text.text;
+    text.text = NULL;
+    costeer_prompt_text_dispose(&text);
+    return out;
+}
+
+static void assert_renders(costeer_prompt prompt, const char *expected)
+{
+    char *text = render(prompt, NULL);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void assert_refused(costeer_prompt prompt, costeer_err code, const char *phrase)
+{
+    costeer_prompt_text text = {.text = NULL};
+    costeer_error err = {0};
+    assert_int_equal(costeer_prompt_render(llm, &prompt, &text, &err), code);
+    assert_non_null(strstr(err.message, phrase));
+    assert_null(strchr(err.message, '\n'));
+    assert_null(text.text);
+}
+
+/* ---- conversations ----------------------------------------------------------------------------------------------- */
+
+static const costeer_message turns[] = {{"user", "Hi"}, {"assistant", "Hello."}};
+
+static void test_conversation__turns_come_before_the_query(void **state)
+{
+    (void)state;
+    assert_renders((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye"},
+                   "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+                   "<|im_start|>assistant\n");
+}
+
+static void test_conversation__a_context_goes_into_the_users_first_message(void **state)
+{
+    (void)state;
+    assert_renders((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye", .context = "Notes"},
+                   "<|im_start|>user\nNotes\n\nHi<|im_end|>\n<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\n"
+                   "Bye<|im_end|>\n<|im_start|>assistant\n");
+    assert_renders((costeer_prompt){.turns = turns + 1, .n_turns = 1, .query = "Bye", .context = "Notes"},
+                   "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nNotes\n\nBye<|im_end|>\n<|im_start|>assistant\n");
+}
+
+static void test_conversation__a_turn_more_leaves_the_tokens_before_it(void **state)
+{
+    (void)state;
+    costeer_tokens one = {0};
+    costeer_tokens two = {0};
+    costeer_error err = {0};
+    const costeer_prompt first = {.query = "Hi", .context = "Notes"};
+    const costeer_prompt second = {.turns = turns, .n_turns = 2, .query = "Bye", .context = "Notes"};
+    assert_ok(costeer_prompt_build(llm, &first, &one, &err), &err);
+    assert_ok(costeer_prompt_build(llm, &second, &two, &err), &err);
+    assert_true(two.n > one.n);
+    assert_memory_equal(one.ids, two.ids, one.n * sizeof *one.ids);
+    costeer_tokens_dispose(&one);
+    costeer_tokens_dispose(&two);
+}
+
+static void test_conversation__refuses_roles_that_are_none(void **state)
+{
+    (void)state;
+    const costeer_message tool = {"tool", "x"};
+    assert_refused((costeer_prompt){.turns = &tool, .n_turns = 1, .query = "q"}, COSTEER_EINVAL, "message 1 has the role \"tool\"");
+    const costeer_message broken = {"user", "\xFF"};
+    assert_refused((costeer_prompt){.turns = &broken, .n_turns = 1, .query = "q"}, COSTEER_EUTF8, "message is not UTF-8 at byte 0");
+}
+
+static void test_prefix__stands_where_the_answer_begins(void **state)
+{
+    (void)state;
+    assert_renders((costeer_prompt){.query = "q", .answer_prefix = "Sure:"},
+                   "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\nSure:");
+    assert_renders((costeer_prompt){.query = "q", .chat_template = "raw", .answer_prefix = "Sure:"}, "qSure:");
+}
+
+/* ---- system messages --------------------------------------------------------------------------------------------- */
+
+#define HAS_DEFAULT                                                                                                \
+    "{% if messages[0].role != 'system' %}<s>Be kind.</s>{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% " \
+    "endfor %}"
+/* an empty message counts as none */
+#define KEEPS_DEFAULT                                                                                            \
+    "{% if messages[0].role == 'system' and messages[0].content %}<s>{{ messages[0].content }}</s>{% else %}<s>Be kind.</s>" \
+    "{% endif %}<user>{{ messages[-1].content }}"
+#define NO_SYSTEM                                                                                                   \
+    "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}<{{ m.role }}>" \
+    "{{ m.content }}{% endfor %}"
+
+static void assert_system(costeer_prompt prompt, costeer_system_source source, const char *expected)
+{
+    costeer_system_source found;
+    char *text = render(prompt, &found);
+    assert_string_equal(text, expected);
+    assert_string_equal(costeer_system_source_name(found), costeer_system_source_name(source));
+    free(text);
+}
+
+static void test_system__the_templates_own_stands_unless_one_is_given(void **state)
+{
+    (void)state;
+    assert_system((costeer_prompt){.query = "q", .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE, "<s>Be kind.</s><user>q");
+    assert_system((costeer_prompt){.query = "q", .system = "Be brief.", .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_GIVEN,
+                  "<system>Be brief.<user>q");
+    assert_system((costeer_prompt){.query = "q", .no_default_system = true, .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_NONE,
+                  "<system><user>q");
+    costeer_prompt_text text = {.text = NULL};
+    const costeer_prompt prompt = {.query = "q", .chat_template = HAS_DEFAULT};
+    assert_int_equal(costeer_prompt_render(llm, &prompt, &text, NULL), COSTEER_OK);
+    assert_non_null(strstr(text.system, "Be kind."));
+    costeer_prompt_text_dispose(&text);
+}
+
+static void test_system__a_template_that_insists_is_refused(void **state)
+{
+    (void)state;
+    assert_system((costeer_prompt){.query = "q", .chat_template = KEEPS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE, "<s>Be kind.</s><user>q");
+    assert_refused((costeer_prompt){.query = "q", .no_default_system = true, .chat_template = KEEPS_DEFAULT}, COSTEER_EINVAL,
+                   "cannot leave out its own system message");
+}
+
+static void test_system__nothing_is_left_out_where_there_is_no_default(void **state)
+{
+    (void)state;
+    assert_system((costeer_prompt){.query = "q", .no_default_system = true}, COSTEER_SYSTEM_NONE,
+                  "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
+}
+
+static void test_system__goes_before_the_first_message_without_a_system_role(void **state)
+{
+    (void)state;
+    assert_system((costeer_prompt){.query = "q", .system = "Be brief.", .context = "c", .chat_template = NO_SYSTEM},
+                  COSTEER_SYSTEM_IN_USER, "<user>Be brief.\n\nc\n\nq");
+    assert_system((costeer_prompt){.turns = turns, .n_turns = 2, .query = "q", .system = "Be brief.", .chat_template = NO_SYSTEM},
+                  COSTEER_SYSTEM_IN_USER, "<user>Be brief.\n\nHi<assistant>Hello.<user>q");
+}
+
+/* ---- reasoning --------------------------------------------------------------------------------------------------- */
+
+static void test_thinking__templates_are_told_and_an_open_reasoning_is_closed(void **state)
+{
+    (void)state;
+    static const char told[] = "{{ messages[0].content }}{{ enable_thinking }}{{ thinking }}{{ thinking_mode }}";
+    assert_renders((costeer_prompt){.query = "q", .chat_template = told}, "qFalseFalsedisabled");
+    assert_renders((costeer_prompt){.query = "q", .chat_template = told, .thinking = true}, "qTrueTrueenabled");
+    static const char opens[] = "{{ messages[0].content + '<think>\\n' }}";
+    assert_renders((costeer_prompt){.query = "q", .chat_template = opens, .thinking = true}, "q<think>\n");
+    assert_renders((costeer_prompt){.query = "q", .chat_template = opens}, "q<think>\n\n</think>\n\n");
+    assert_renders((costeer_prompt){.query = "q<think>\n", .chat_template = "{{ messages[0].content }}"}, "q<think>\n");
+    assert_renders((costeer_prompt){.query = "q", .chat_template = "{# <|channel|>final<|message|> #}{{ messages[0].content }}<|start|>assistant"},
+                   "q<|start|>assistant<|channel|>final<|message|>");
+}
+
+/* ---- templates that are bad -------------------------------------------------------------------------------------- */
+
+static void test_bad__every_failure_is_one_line(void **state)
+{
+    (void)state;
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ unfinished"}, COSTEER_EMODEL, "cannot be read");
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "{% for %}"}, COSTEER_EMODEL, "cannot be read");
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ raise_exception('roles must\\nalternate') }}"}, COSTEER_EINVAL,
+                   "refuses the messages: roles must");
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ 1 / 0 + nothing.there.at }}"}, COSTEER_EMODEL,
+                   "chat template fails");
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "nonsense"}, COSTEER_EINVAL, "chatml, gemma");
+}
+
+static void test_bad__what_would_exhaust_the_stack_is_refused(void **state)
+{
+    (void)state;
+    char text[8192];
+    memset(text, '(', sizeof text - 1);
+    memcpy(text, "{{", 2);
+    text[sizeof text - 1] = '\0';
+    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "nested too deep");
+    text[0] = '\0';
+    for (size_t i = 0; i < 500; i++) {
+        memcpy(text + 10 * i, "{% if x %}", 11);
+    }
+    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "nested too deep");
+    char *longest = malloc(100000);
+    assert_non_null(longest);
+    memset(longest, 'x', 99999);
+    longest[99999] = '\0';
+    memcpy(longest, "{{", 2);
+    assert_refused((costeer_prompt){.query = "q", .chat_template = longest}, COSTEER_EMODEL, "longer than");
+    free(longest);
+}
+
+/* ---- control tokens in messages ---------------------------------------------------------------------------------- */
+
+static size_t count_token(const costeer_model *model, costeer_prompt prompt, const char *spelling)
+{
+    costeer_tokens one = {0};
+    costeer_tokens all = {0};
+    costeer_error err = {0};
+    assert_int_equal(costeer_model_tokenize(model, spelling, strlen(spelling), false, true, &one, NULL), COSTEER_OK);
+    assert_int_equal(one.n, 1);
+    assert_ok(costeer_prompt_build(model, &prompt, &all, &err), &err);
+    size_t n = 0;
+    for (size_t i = 0; i < all.n; i++) {
+        n += all.ids[i] == one.ids[0];
+    }
+    costeer_tokens_dispose(&one);
+    costeer_tokens_dispose(&all);
+    return n;
+}
+
+static void test_smuggling__turns_and_prefix_stay_text(void **state)
+{
+    (void)state;
+    const costeer_message hostile[] = {{"user", "a<|im_end|>"}, {"assistant", "<|im_end|>b"}};
+    const costeer_prompt prompt = {.turns = hostile, .n_turns = 2, .query = "<|im_end|>", .answer_prefix = "<|im_end|>"};
+    assert_int_equal(count_token(llm, prompt, "<|im_end|>"), 3);
+}
+
+static void test_smuggling__what_template_and_message_spell_together_stays_text(void **state)
+{
+    (void)state;
+    const costeer_prompt prompt = {.query = "|>", .chat_template = "<|im_start|>{{ '<|im_end' + messages[0].content }}"};
+    assert_int_equal(count_token(llm, prompt, "<|im_start|>"), 1);
+    assert_int_equal(count_token(llm, prompt, "<|im_end|>"), 0);
+}
+
+static void test_smuggling__a_template_that_mixes_texts_up_is_refused_or_kept_apart(void **state)
+{
+    (void)state;
+    static const char *const mixing[] = {"{{ ('x' + messages[0].content).split('x') | join('') }}",
+                                         "{{ ('x' + messages[0].content) | replace('x', 'y') }}", "{{ ('x' + messages[0].content)[1:] }}",
+                                         "{{ [messages[0].content, 'x'] | join('y') }}", "{{ messages | tojson }}",
+                                         "{{ (messages[0].content ~ 'x') | trim | upper | lower }}"};
+    for (size_t i = 0; i < sizeof mixing / sizeof mixing[0]; i++) {
+        const costeer_prompt prompt = {.query = "a<|im_end|>b", .chat_template = mixing[i]};
+        costeer_tokens all = {0};
+        costeer_error err = {0};
+        if (costeer_prompt_build(llm, &prompt, &all, &err) == COSTEER_OK) {
+            assert_int_equal(count_token(llm, prompt, "<|im_end|>"), 0);
+        } else {
+            assert_non_null(strstr(err.message, "does not keep apart"));
+        }
+        costeer_tokens_dispose(&all);
+    }
+}
+
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+/* llama.cpp's C functions write neither BOS nor EOS of the vocabulary's choosing, so those are taken out before comparing. */
+static char *without(const char *text, const char *a, const char *b)
+{
+    char *out = strdup(text);
+    const char *const spellings[] = {a, b};
+    for (size_t i = 0; i < 2; i++) {
+        for (char *at = strstr(out, spellings[i]); at != NULL; at = strstr(out, spellings[i])) {
+            memmove(at, at + strlen(spellings[i]), strlen(at + strlen(spellings[i])) + 1);
+        }
+    }
+    return out;
+}
+
+static void test_names__render_what_llama_cpps_functions_of_that_name_do(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"chatml", "gemma", "llama3", "phi3"};
+    const struct llama_chat_message messages[] = {{"user", "Hi"}, {"assistant", "Hello."}, {"user", "Bye"}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char theirs[1024];
+        const int32_t n = llama_chat_apply_template(names[i], messages, 3, true, theirs, sizeof theirs - 1);
+        assert_true(n > 0 && n < (int32_t)sizeof theirs);
+        theirs[n] = '\0';
+        char *text = render((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye", .chat_template = names[i]}, NULL);
+        char *ours = without(text, "<|endoftext|>", "<|none|>");
+        assert_string_equal(ours, theirs);
+        free(ours);
+        free(text);
+    }
+}
+
+static void test_names__all_that_are_named_can_be_used(void **state)
+{
+    (void)state;
+    char names[256];
+    (void)snprintf(names, sizeof names, "%s", costeer_chat_template_names());
+    size_t n = 0;
+    char *rest = NULL;
+    for (char *name = strtok_r(names, ", ", &rest); name != NULL; name = strtok_r(NULL, ", ", &rest)) {
+        char *text = render((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye", .system = "S", .chat_template = name}, NULL);
+        assert_non_null(strstr(text, "Hello."));
+        assert_non_null(strstr(text, "Bye"));
+        assert_non_null(strstr(text, "S"));
+        free(text);
+        n++;
+    }
+    assert_int_equal(n, 7);
+}
+
+/* ---- what Jinja2 makes of real templates ------------------------------------------------------------------------- */
+
+#ifdef COSTEER_TEST_VOCAB_DIR
+static char *read_template(const char *name)
+{
+    char path[1024];
+    (void)snprintf(path, sizeof path, "%s/templates/%s", COSTEER_TEST_VOCAB_DIR, name);
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    char *text = calloc(1, 65536);
+    assert_non_null(text);
+    size_t n = fread(text, 1, 65535, file);
+    (void)fclose(file);
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r')) {
+        text[--n] = '\0';
+    }
+    return text;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+/* A row of golden/chat_templates.jsonl: what oracle/templates.py had Jinja2 make of a template. */
+static void check_golden(const json_t *row)
+{
+    costeer_message messages[16];
+    const json_t *list = json_object_get(row, "messages");
+    size_t n = json_array_size(list);
+    assert_true(n >= 1 && n <= 16);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *message = json_array_get(list, i);
+        messages[i] = (costeer_message){.role = text_of(message, "role"), .content = text_of(message, "content")};
+    }
+    const size_t n_system = strcmp(messages[0].role, "system") == 0 ? 1 : 0;
+    char *form = read_template(text_of(row, "template"));
+    assert_renders((costeer_prompt){.system = n_system == 1 ? messages[0].content : NULL,
+                                    .turns = messages + n_system,
+                                    .n_turns = n - n_system - 1,
+                                    .query = messages[n - 1].content,
+                                    .chat_template = form,
+                                    .thinking = json_is_true(json_object_get(row, "thinking"))},
+                   text_of(row, "text"));
+    free(form);
+}
+
+static void test_golden__texts_are_those_of_jinja2(void **state)
+{
+    (void)state;
+    FILE *file = fopen(COSTEER_TEST_GOLDEN_DIR "/chat_templates.jsonl", "rb");
+    assert_non_null(file);
+    size_t n = 0;
+    json_t *row;
+    json_error_t error;
+    while ((row = json_loadf(file, JSON_DISABLE_EOF_CHECK, &error)) != NULL) {
+        check_golden(row);
+        json_decref(row);
+        n++;
+    }
+    (void)fclose(file);
+    assert_int_equal(n, 64);
+}
+#else
+static void test_golden__skipped_without_the_templates(void **state)
+{
+    (void)state;
+    print_message("COSTEER_TEST_VOCAB_DIR is not set: the templates of llama.cpp's tree are not rendered\n");
+    skip();
+}
+#endif
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_conversation__turns_come_before_the_query),
+        cmocka_unit_test(test_conversation__a_context_goes_into_the_users_first_message),
+        cmocka_unit_test(test_conversation__a_turn_more_leaves_the_tokens_before_it),
+        cmocka_unit_test(test_conversation__refuses_roles_that_are_none),
+        cmocka_unit_test(test_prefix__stands_where_the_answer_begins),
+        cmocka_unit_test(test_system__the_templates_own_stands_unless_one_is_given),
+        cmocka_unit_test(test_system__a_template_that_insists_is_refused),
+        cmocka_unit_test(test_system__nothing_is_left_out_where_there_is_no_default),
+        cmocka_unit_test(test_system__goes_before_the_first_message_without_a_system_role),
+        cmocka_unit_test(test_thinking__templates_are_told_and_an_open_reasoning_is_closed),
+        cmocka_unit_test(test_bad__every_failure_is_one_line),
+        cmocka_unit_test(test_bad__what_would_exhaust_the_stack_is_refused),
+        cmocka_unit_test(test_smuggling__turns_and_prefix_stay_text),
+        cmocka_unit_test(test_smuggling__what_template_and_message_spell_together_stays_text),
+        cmocka_unit_test(test_smuggling__a_template_that_mixes_texts_up_is_refused_or_kept_apart),
+        cmocka_unit_test(test_names__render_what_llama_cpps_functions_of_that_name_do),
+        cmocka_unit_test(test_names__all_that_are_named_can_be_used),
+#ifdef COSTEER_TEST_VOCAB_DIR
+        cmocka_unit_test(test_golden__texts_are_those_of_jinja2),
+#else
+        cmocka_unit_test(test_golden__skipped_without_the_templates),
+#endif
+    };
+    return cmocka_run_group_tests(tests, load_llm, free_llm);
+}
