@@ -12,7 +12,7 @@ extern "C" {
 typedef struct costeer_message {
     const char *role;    /**< "user" or "assistant" */
     const char *content; /**< UTF-8 */
-    const int32_t *ids;  /**< [n_ids] the tokens that an assistant wrote the content with, its end token left out; NULL: unknown.
+    const int32_t *ids;  /**< [n_ids] the tokens that an assistant wrote the content with; more may follow it; NULL: unknown.
                             They are used where they spell the content in the model's vocabulary and the template keeps it whole,
                             so that what was computed for them can be kept; else the content is tokenized */
     size_t n_ids;

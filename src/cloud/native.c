@@ -60,7 +60,8 @@ static costeer_err check_request(const cs_native *self, const costeer_cloud_requ
         return cs_error_set(err, COSTEER_EINVAL, "cloud", "the chat has no user message");
     }
     if (request->n_prompt == 0 && count_messages(request->chat) > COSTEER_WIRE_CHAT_MAX) {
-        return cs_error_set(err, COSTEER_ETOOLONG, "cloud", "%zu messages are more than the %d that a node takes; leave out the oldest",
+        return cs_error_set(err, COSTEER_ETOOLONG, "cloud",
+                            "%zu messages are more than the %d that a node takes; leave out the oldest",
                             count_messages(request->chat), COSTEER_WIRE_CHAT_MAX);
     }
     for (size_t i = 0; i < request->n_prompt; i++) {
@@ -359,6 +360,17 @@ static void native_close(costeer_cloud *cloud)
     }
 }
 
+/* What the node does not like about it, the next answer finds out. */
+static void native_keep(costeer_cloud *cloud)
+{
+    cs_native *self = (cs_native *)cloud;
+    cs_native_link_lock(self->link);
+    if (self->phase == CS_NATIVE_CLOSED && !self->inbox.has_error) {
+        (void)cs_native_ping(self, NULL);
+    }
+    cs_native_link_unlock(self->link);
+}
+
 /* The link goes first: its thread writes to the inbox. */
 static void dispose(cs_native *self)
 {
@@ -384,6 +396,7 @@ static const costeer_cloud_ops native_ops = {
     .free = native_free,
     .wants_drafts = native_wants_drafts,
     .read_stats = native_read_stats,
+    .keep = native_keep,
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */

@@ -177,35 +177,38 @@ static costeer_err tokenize_parts(const reading *r, const cs_chat_rendering *par
 
 /* ---- answers of earlier turns ------------------------------------------------------------------------------------ */
 
-/* True when a message has tokens, each of them text, that spell it. Another vocabulary's do not. */
-static bool is_spelled(const costeer_model *model, const costeer_message *message)
+size_t cs_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text)
 {
-    const char *text = message->content;
     size_t left = strlen(text);
-    for (size_t i = 0; i < message->n_ids; i++) {
+    size_t i = 0;
+    for (; i < n_ids && left > 0; i++) {
         char piece[COSTEER_PIECE_MAX];
-        const size_t n = costeer_model_token_to_piece(model, message->ids[i], piece);
+        const size_t n = costeer_model_token_to_piece(model, ids[i], piece);
         if (n == 0 || n > left || memcmp(text, piece, n) != 0) {
-            return false;
+            return 0;
         }
         text += n;
         left -= n;
     }
-    return message->n_ids > 0 && left == 0;
+    return left == 0 ? i : 0;
 }
 
-/* The next answer, from `*turn` on, that this part of a rendering is and whose tokens are known; NULL: none. */
-static const costeer_message *find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn,
-                                          const char *text, size_t n)
+/* The tokens of the next answer, from `*turn` on, that this part of a rendering is; n 0: none that are known. */
+static costeer_tokens find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn, const char *text,
+                                  size_t n)
 {
     for (size_t i = *turn; i < prompt->n_turns; i++) {
         const costeer_message *message = &prompt->turns[i];
-        if (strlen(message->content) == n && memcmp(message->content, text, n) == 0 && is_spelled(model, message)) {
+        if (message->n_ids == 0 || strlen(message->content) != n || memcmp(message->content, text, n) != 0) {
+            continue;
+        }
+        const size_t n_spelled = cs_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
+        if (n_spelled > 0) {
             *turn = i + 1;
-            return message;
+            return (costeer_tokens){.ids = (int32_t *)message->ids, .n = n_spelled}; /* only read */
         }
     }
-    return NULL;
+    return (costeer_tokens){.n = 0};
 }
 
 /* Tokenizers of some models put a space before a text that begins without a control token. */
@@ -228,9 +231,11 @@ static costeer_err tokenize_between(const reading *r, const costeer_prompt *prom
     for (size_t i = 0; i <= rendering->n_parts && code == COSTEER_OK; i++) {
         const cs_chat_part *part = i < rendering->n_parts ? &rendering->parts[i] : NULL;
         char *text = between.text + between.n_bytes;
-        const costeer_message *answer =
-            part != NULL && part->is_input ? find_answer(r->model, prompt, &turn, text, part->n_bytes) : NULL;
-        if (part != NULL && answer == NULL) {
+        costeer_tokens answer = {.n = 0};
+        if (part != NULL && part->is_input) {
+            answer = find_answer(r->model, prompt, &turn, text, part->n_bytes);
+        }
+        if (part != NULL && answer.n == 0) {
             between.n_parts++;
             between.n_bytes += part->n_bytes;
             continue;
@@ -238,9 +243,8 @@ static costeer_err tokenize_between(const reading *r, const costeer_prompt *prom
         const size_t first = out->n;
         code = between.n_bytes > 0 ? tokenize_parts(r, &between, out, err) : COSTEER_OK;
         *is_natural = *is_natural && (first == 0 || !has_space_added(r->model, &between, out, first));
-        if (answer != NULL && code == COSTEER_OK) {
-            const costeer_tokens ids = {.ids = (int32_t *)answer->ids, .n = answer->n_ids}; /* only read */
-            code = append_tokens(out, &ids, err);
+        if (part != NULL && code == COSTEER_OK) {
+            code = append_tokens(out, &answer, err);
             between = (cs_chat_rendering){.text = text + part->n_bytes, .parts = rendering->parts + i + 1};
         }
     }

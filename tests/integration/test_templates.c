@@ -63,7 +63,7 @@ static void assert_refused(costeer_prompt prompt, costeer_err code, const char *
 
 /* ---- conversations ----------------------------------------------------------------------------------------------- */
 
-static const costeer_message turns[] = {{"user", "Hi"}, {"assistant", "Hello."}};
+static const costeer_message turns[] = {{.role = "user", .content = "Hi"}, {.role = "assistant", .content = "Hello."}};
 
 static void test_conversation__turns_come_before_the_query(void **state)
 {
@@ -102,10 +102,12 @@ static void test_conversation__a_turn_more_leaves_the_tokens_before_it(void **st
 static void test_conversation__refuses_roles_that_are_none(void **state)
 {
     (void)state;
-    const costeer_message tool = {"tool", "x"};
-    assert_refused((costeer_prompt){.turns = &tool, .n_turns = 1, .query = "q"}, COSTEER_EINVAL, "message 1 has the role \"tool\"");
-    const costeer_message broken = {"user", "\xFF"};
-    assert_refused((costeer_prompt){.turns = &broken, .n_turns = 1, .query = "q"}, COSTEER_EUTF8, "message is not UTF-8 at byte 0");
+    const costeer_message tool = {.role = "tool", .content = "x"};
+    assert_refused((costeer_prompt){.turns = &tool, .n_turns = 1, .query = "q"}, COSTEER_EINVAL,
+                   "message 1 has the role \"tool\"");
+    const costeer_message broken = {.role = "user", .content = "\xFF"};
+    assert_refused((costeer_prompt){.turns = &broken, .n_turns = 1, .query = "q"}, COSTEER_EUTF8,
+                   "message is not UTF-8 at byte 0");
 }
 
 static void test_prefix__stands_where_the_answer_begins(void **state)
@@ -118,14 +120,14 @@ static void test_prefix__stands_where_the_answer_begins(void **state)
 
 /* ---- system messages --------------------------------------------------------------------------------------------- */
 
-#define HAS_DEFAULT                                                                                                \
+#define HAS_DEFAULT                                                                                                          \
     "{% if messages[0].role != 'system' %}<s>Be kind.</s>{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% " \
     "endfor %}"
 /* an empty message counts as none */
-#define KEEPS_DEFAULT                                                                                            \
+#define KEEPS_DEFAULT                                                                                                        \
     "{% if messages[0].role == 'system' and messages[0].content %}<s>{{ messages[0].content }}</s>{% else %}<s>Be kind.</s>" \
     "{% endif %}<user>{{ messages[-1].content }}"
-#define NO_SYSTEM                                                                                                   \
+#define NO_SYSTEM                                                                                                        \
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}<{{ m.role }}>" \
     "{{ m.content }}{% endfor %}"
 
@@ -141,7 +143,8 @@ static void assert_system(costeer_prompt prompt, costeer_system_source source, c
 static void test_system__the_templates_own_stands_unless_one_is_given(void **state)
 {
     (void)state;
-    assert_system((costeer_prompt){.query = "q", .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE, "<s>Be kind.</s><user>q");
+    assert_system((costeer_prompt){.query = "q", .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE,
+                  "<s>Be kind.</s><user>q");
     assert_system((costeer_prompt){.query = "q", .system = "Be brief.", .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_GIVEN,
                   "<system>Be brief.<user>q");
     assert_system((costeer_prompt){.query = "q", .no_default_system = true, .chat_template = HAS_DEFAULT}, COSTEER_SYSTEM_NONE,
@@ -156,7 +159,8 @@ static void test_system__the_templates_own_stands_unless_one_is_given(void **sta
 static void test_system__a_template_that_insists_is_refused(void **state)
 {
     (void)state;
-    assert_system((costeer_prompt){.query = "q", .chat_template = KEEPS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE, "<s>Be kind.</s><user>q");
+    assert_system((costeer_prompt){.query = "q", .chat_template = KEEPS_DEFAULT}, COSTEER_SYSTEM_TEMPLATE,
+                  "<s>Be kind.</s><user>q");
     assert_refused((costeer_prompt){.query = "q", .no_default_system = true, .chat_template = KEEPS_DEFAULT}, COSTEER_EINVAL,
                    "cannot leave out its own system message");
 }
@@ -189,8 +193,10 @@ static void test_thinking__templates_are_told_and_an_open_reasoning_is_closed(vo
     assert_renders((costeer_prompt){.query = "q", .chat_template = opens, .thinking = true}, "q<think>\n");
     assert_renders((costeer_prompt){.query = "q", .chat_template = opens}, "q<think>\n\n</think>\n\n");
     assert_renders((costeer_prompt){.query = "q<think>\n", .chat_template = "{{ messages[0].content }}"}, "q<think>\n");
-    assert_renders((costeer_prompt){.query = "q", .chat_template = "{# <|channel|>final<|message|> #}{{ messages[0].content }}<|start|>assistant"},
-                   "q<|start|>assistant<|channel|>final<|message|>");
+    assert_renders(
+        (costeer_prompt){.query = "q",
+                         .chat_template = "{# <|channel|>final<|message|> #}{{ messages[0].content }}<|start|>assistant"},
+        "q<|start|>assistant<|channel|>final<|message|>");
 }
 
 /* ---- templates that are bad -------------------------------------------------------------------------------------- */
@@ -200,8 +206,8 @@ static void test_bad__every_failure_is_one_line(void **state)
     (void)state;
     assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ unfinished"}, COSTEER_EMODEL, "cannot be read");
     assert_refused((costeer_prompt){.query = "q", .chat_template = "{% for %}"}, COSTEER_EMODEL, "cannot be read");
-    assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ raise_exception('roles must\\nalternate') }}"}, COSTEER_EINVAL,
-                   "refuses the messages: roles must");
+    assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ raise_exception('roles must\\nalternate') }}"},
+                   COSTEER_EINVAL, "refuses the messages: roles must");
     assert_refused((costeer_prompt){.query = "q", .chat_template = "{{ 1 / 0 + nothing.there.at }}"}, COSTEER_EMODEL,
                    "chat template fails");
     assert_refused((costeer_prompt){.query = "q", .chat_template = "nonsense"}, COSTEER_EINVAL, "chatml, gemma");
@@ -251,7 +257,8 @@ static size_t count_token(const costeer_model *model, costeer_prompt prompt, con
 static void test_smuggling__turns_and_prefix_stay_text(void **state)
 {
     (void)state;
-    const costeer_message hostile[] = {{"user", "a<|im_end|>"}, {"assistant", "<|im_end|>b"}};
+    const costeer_message hostile[] = {{.role = "user", .content = "a<|im_end|>"},
+                                       {.role = "assistant", .content = "<|im_end|>b"}};
     const costeer_prompt prompt = {.turns = hostile, .n_turns = 2, .query = "<|im_end|>", .answer_prefix = "<|im_end|>"};
     assert_int_equal(count_token(llm, prompt, "<|im_end|>"), 3);
 }
@@ -268,8 +275,10 @@ static void test_smuggling__a_template_that_mixes_texts_up_is_refused_or_kept_ap
 {
     (void)state;
     static const char *const mixing[] = {"{{ ('x' + messages[0].content).split('x') | join('') }}",
-                                         "{{ ('x' + messages[0].content) | replace('x', 'y') }}", "{{ ('x' + messages[0].content)[1:] }}",
-                                         "{{ [messages[0].content, 'x'] | join('y') }}", "{{ messages | tojson }}",
+                                         "{{ ('x' + messages[0].content) | replace('x', 'y') }}",
+                                         "{{ ('x' + messages[0].content)[1:] }}",
+                                         "{{ [messages[0].content, 'x'] | join('y') }}",
+                                         "{{ messages | tojson }}",
                                          "{{ (messages[0].content ~ 'x') | trim | upper | lower }}"};
     for (size_t i = 0; i < sizeof mixing / sizeof mixing[0]; i++) {
         const costeer_prompt prompt = {.query = "a<|im_end|>b", .chat_template = mixing[i]};
@@ -303,7 +312,8 @@ static void test_names__render_what_llama_cpps_functions_of_that_name_do(void **
 {
     (void)state;
     static const char *const names[] = {"chatml", "gemma", "llama3", "phi3"};
-    const struct llama_chat_message messages[] = {{"user", "Hi"}, {"assistant", "Hello."}, {"user", "Bye"}};
+    const struct llama_chat_message messages[] = {
+        {.role = "user", .content = "Hi"}, {.role = "assistant", .content = "Hello."}, {.role = "user", .content = "Bye"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char theirs[1024];
         const int32_t n = llama_chat_apply_template(names[i], messages, 3, true, theirs, sizeof theirs - 1);
@@ -325,7 +335,8 @@ static void test_names__all_that_are_named_can_be_used(void **state)
     size_t n = 0;
     char *rest = NULL;
     for (char *name = strtok_r(names, ", ", &rest); name != NULL; name = strtok_r(NULL, ", ", &rest)) {
-        char *text = render((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye", .system = "S", .chat_template = name}, NULL);
+        char *text =
+            render((costeer_prompt){.turns = turns, .n_turns = 2, .query = "Bye", .system = "S", .chat_template = name}, NULL);
         assert_non_null(strstr(text, "Hello."));
         assert_non_null(strstr(text, "Bye"));
         assert_non_null(strstr(text, "S"));

@@ -107,7 +107,7 @@ static void test_turns__an_answer_keeps_the_tokens_it_was_written_with(void **st
     assert_answer_is_kept(slm, NULL, chatml);
 }
 
-/* Tokens that do not spell the answer: of another vocabulary, of a longer text, or with a control token in them. */
+/* Tokens that do not spell the answer: of another vocabulary, of another text, or with a control token in them. */
 static void test_turns__tokens_that_do_not_spell_an_answer_are_not_used(void **state)
 {
     (void)state;
@@ -115,7 +115,7 @@ static void test_turns__tokens_that_do_not_spell_an_answer_are_not_used(void **s
     const costeer_tokens none = {0};
     costeer_tokens whole = build_second(slm, NULL, answer, &none);
     costeer_tokens wrong[4] = {tokenize(slm, "Hello ther"),
-                               tokenize(slm, "Hello there."),
+                               tokenize(slm, "Hello, there"),
                                tokenize(slm, "Hello<|im_end|> there"),
                                {.ids = malloc(sizeof(int32_t)), .n = 1}};
     wrong[3].ids[0] = INT32_MAX;
