@@ -16,7 +16,8 @@ static int check_keys(const char *path, size_t number, json_t *message)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(message, key, value) {
+    json_object_foreach(message, key, value)
+    {
         if (strcmp(key, "role") != 0 && strcmp(key, "content") != 0) {
             return cs_fail(CS_EXIT_INPUT, "%s: message %zu has \"%.40s\"; only role and content are taken", path, number, key);
         }
@@ -25,7 +26,7 @@ static int check_keys(const char *path, size_t number, json_t *message)
 }
 
 /* What is wrong with a message at its place, NULL: nothing. */
-static const char *find_fault(json_t *message, size_t i, size_t n)
+static const char *find_fault(json_t *message, size_t i, size_t n, bool may_be_answered)
 {
     const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *content = json_object_get(message, "content");
@@ -41,21 +42,21 @@ static const char *find_fault(json_t *message, size_t i, size_t n)
     if (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0) {
         return "has another role than system, user and assistant";
     }
-    if (i + 1 == n && strcmp(role, "user") != 0) {
+    if (i + 1 == n && strcmp(role, "user") != 0 && !may_be_answered) {
         return "is the last and must be the user's";
     }
     return strcmp(role, "user") == 0 && cs_text_is_blank(json_string_value(content), json_string_length(content)) ? "is empty"
-                                                                                                                   : NULL;
+                                                                                                                  : NULL;
 }
 
-static int take(const char *path, json_t *list, cs_messages *out)
+static int take(const char *path, json_t *list, bool may_be_answered, cs_messages *out)
 {
     const size_t n = json_array_size(list);
     out->turns = calloc(n, sizeof *out->turns);
     bool ok = out->turns != NULL;
     for (size_t i = 0; ok && i < n; i++) {
         json_t *message = json_array_get(list, i);
-        const char *fault = find_fault(message, i, n);
+        const char *fault = find_fault(message, i, n, may_be_answered);
         if (fault != NULL) {
             return cs_fail(CS_EXIT_INPUT, "%s: message %zu %s", path, i + 1, fault);
         }
@@ -68,20 +69,20 @@ static int take(const char *path, json_t *list, cs_messages *out)
         ok = content != NULL;
         if (strcmp(role, "system") == 0) {
             out->system = content;
-        } else if (i + 1 == n) {
+        } else if (i + 1 == n && strcmp(role, "user") == 0) {
             out->query = content;
         } else if (ok) {
             out->turns[out->n_turns++] =
                 (costeer_message){.role = strcmp(role, "user") == 0 ? "user" : "assistant", .content = content};
         }
     }
-    if (ok && out->query == NULL) {
+    if (ok && out->query == NULL && !may_be_answered) {
         return cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
     }
     return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
 }
 
-int cs_messages_read(const char *path, cs_messages *out)
+int cs_messages_read(const char *path, bool may_be_answered, cs_messages *out)
 {
     memset(out, 0, sizeof *out);
     char *text;
@@ -99,7 +100,7 @@ int cs_messages_read(const char *path, cs_messages *out)
     if (!json_is_array(list) || json_array_size(list) == 0) {
         exit_code = cs_fail(CS_EXIT_INPUT, "%s: must be a JSON array of messages, each with role and content", path);
     } else {
-        exit_code = take(path, list, out);
+        exit_code = take(path, list, may_be_answered, out);
     }
     json_decref(list);
     return exit_code;
@@ -109,6 +110,7 @@ void cs_messages_dispose(cs_messages *messages)
 {
     for (size_t i = 0; i < messages->n_turns; i++) {
         free((char *)messages->turns[i].content); /* ours */
+        free((int32_t *)messages->turns[i].ids);
     }
     free(messages->turns);
     free(messages->system);
