@@ -164,9 +164,9 @@ typedef struct costeer_eval_params {
     costeer_session_params session;
     const costeer_eval_item *items; /**< [n_items], copied; n_items >= 1 */
     size_t n_items;
-    costeer_prompt form;        /**< what all prompts have: system message, template, …; no query, turns or context; its texts
-                                     outlive the evaluation */
-    const char *llm_template;   /**< as in costeer_ensemble_prompts */
+    costeer_prompt form;      /**< what all prompts have: system message, template, …; no query, turns or context; its texts
+                                   outlive the evaluation */
+    const char *llm_template; /**< as in costeer_ensemble_prompts */
     const char *slm_template;
     int32_t n_jobs;             /**< answers at a time, 1 … COSTEER_EVAL_JOBS_MAX */
     int32_t n_ctx_remote;       /**< with a connection: tokens of prompt and answer that the cloud takes; 0: unknown */

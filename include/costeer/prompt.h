@@ -78,6 +78,26 @@ COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const 
 COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
                                              costeer_error *err);
 
+/** How a model's reasoning looks in its text. All-zero: it has none, or was not let. */
+typedef struct costeer_reasoning {
+    const char *begin;      /**< the mark before it, NULL: nothing is reasoned */
+    const char *end;        /**< the mark after it */
+    bool is_open;           /**< the prompt ends with `begin` */
+    int32_t begin_token;    /**< the token that is the mark, −1: it is several */
+    int32_t end_token;      /**< the same */
+    costeer_tokens closing; /**< what ends it by force */
+} costeer_reasoning;
+
+/**
+ * Find how a model reasons when it is given a prompt.
+ *
+ * @param[out] out  dispose of it; all-zero where the prompt does not let it, or its template has no marks that are known
+ * @return as costeer_prompt_build()
+ */
+COSTEER_API costeer_err costeer_reasoning_find(const costeer_model *model, const costeer_prompt *prompt, costeer_reasoning *out,
+                                               costeer_error *err);
+COSTEER_API void costeer_reasoning_dispose(costeer_reasoning *reasoning);
+
 /** The Jinja text of a template that has a name here ("chatml", …), NULL: none has. */
 COSTEER_API const char *costeer_chat_template_find(const char *name);
 

@@ -149,7 +149,8 @@ typedef struct costeer_position {
     bool near_tie; /**< margin is below costeer_near_tie_bound(), or as little would change the gate's decision: the same tokens
                       computed in other batches may go on otherwise */
     bool gated;    /**< the gate was closed: the cloud's own choice stands, whatever the context says */
-    bool is_local; /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
+    bool is_reasoning;     /**< before the answer: the cloud's own choice, or what ends a reasoning whose budget is spent */
+    bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
     int32_t n_deepened;    /**< times a deeper base, or exact values instead of rounded ones, were asked for */
     int32_t n_entries;     /**< entries of the base used; n_vocab when dense */
     double margin;         /**< of the choice, nats (costeer_choice); certified by a sparse base: at least this */
@@ -200,11 +201,21 @@ typedef struct costeer_session_params {
                                  ADA is off, the SLM does not step; it catches up in one batch when it is needed again */
     const costeer_chat *chat; /**< the public request as messages, for a cloud with a template of its own; NULL: the prompt only.
                                Outlives the session */
-    costeer_position_fn on_position; /**< may be NULL */
-    costeer_text_fn on_text;         /**< may be NULL */
-    void *user;                      /**< given to both */
+    const costeer_reasoning *reasoning; /**< of the model that gives the base; NULL: the answer begins at once. Outlives the
+                                           session. max_tokens, stop strings and steering are the answer's */
+    int32_t reasoning_budget;           /**< tokens after which it is ended by force, >= 1 */
+    costeer_position_fn on_position;    /**< may be NULL */
+    costeer_text_fn on_text;            /**< may be NULL */
+    costeer_text_fn on_reasoning;       /**< receives the reasoning's text, without its marks; may be NULL */
+    void *user;                         /**< given to both */
     const atomic_bool *cancel; /**< set from anywhere: the loop ends with COSTEER_ECANCELED, the report says what was done */
 } costeer_session_params;
+
+/** Tokens that a reasoning may have beyond its budget: what ends it by force, and blanks before the answer. */
+#define COSTEER_REASONING_MARGIN 24
+
+/** Positions that a session may take in all: prompt and as many tokens must fit the models. */
+COSTEER_API int32_t costeer_session_positions_max(const costeer_session_params *params);
 
 #define COSTEER_SESSION_DEFAULTS                                   \
     ((costeer_session_params){.strength = 1.78325684,              \
@@ -231,6 +242,7 @@ typedef struct costeer_report {
     int32_t n_steered; /**< tokens that differ from the cloud's own choice */
     int32_t n_certified;
     int32_t n_deepened;       /**< positions at which a deeper base was asked for */
+    int32_t n_reasoning;      /**< of n_tokens, those before the answer */
     int32_t n_gated;          /**< positions at which the gate was closed: the cloud chose alone */
     int32_t n_slm_steps;      /**< batches that the SLM computed after its prompts, drafts included */
     int32_t n_slm_tokens;     /**< tokens of the answer that they advanced it by */

@@ -17,7 +17,7 @@ static bool on_position(const costeer_position *position, void *user)
 {
     recorder *r = user;
     r->answer->tokens[r->answer->n_tokens] = position->token;
-    r->answer->changed[r->answer->n_tokens] = position->steered;
+    r->answer->changed[r->answer->n_tokens] = position->steered && !position->is_reasoning;
     r->answer->n_tokens++;
     costeer_position_fn next = r->request->params.on_position;
     return next == NULL || next(position, r->request->params.user);
@@ -34,20 +34,33 @@ static bool on_text(const char *text, size_t n_bytes, void *user)
     return next == NULL || next(text, n_bytes, r->request->params.user);
 }
 
+static bool on_reasoning(const char *text, size_t n_bytes, void *user)
+{
+    recorder *r = user;
+    if (!cs_buffer_append(&r->answer->reasoning, text, n_bytes)) {
+        r->out_of_memory = true;
+        return false;
+    }
+    costeer_text_fn next = r->request->params.on_reasoning;
+    return next == NULL || next(text, n_bytes, r->request->params.user);
+}
+
 costeer_err cs_cli_answer_run(const cs_cli_answer_request *request, cs_cli_answer *out)
 {
     memset(out, 0, sizeof *out);
     out->text.cap = ANSWER_BYTES_MAX;
+    out->reasoning.cap = ANSWER_BYTES_MAX;
     recorder r = {.request = request, .answer = out};
     costeer_session_params params = request->params;
     params.on_position = on_position;
     params.on_text = on_text;
+    params.on_reasoning = on_reasoning;
     params.user = &r;
     const costeer_ensemble_parts *parts = request->parts;
     costeer_vocab vocab = costeer_model_vocab(parts->model);
     costeer_session *session = NULL;
-    out->tokens = calloc((size_t)params.max_tokens, sizeof out->tokens[0]);
-    out->changed = calloc((size_t)params.max_tokens, sizeof out->changed[0]);
+    out->tokens = calloc((size_t)costeer_session_positions_max(&params), sizeof out->tokens[0]);
+    out->changed = calloc((size_t)costeer_session_positions_max(&params), sizeof out->changed[0]);
     r.out_of_memory = out->tokens == NULL || out->changed == NULL;
     if (!r.out_of_memory) {
         out->status = costeer_session_create(parts->cloud, parts->deltas, &vocab, &params, &session, &out->error);
@@ -66,6 +79,7 @@ costeer_err cs_cli_answer_run(const cs_cli_answer_request *request, cs_cli_answe
 void cs_cli_answer_dispose(cs_cli_answer *answer)
 {
     cs_buffer_dispose(&answer->text);
+    cs_buffer_dispose(&answer->reasoning);
     free(answer->tokens);
     free(answer->changed);
     memset(answer, 0, sizeof *answer);

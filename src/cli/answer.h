@@ -15,8 +15,9 @@ typedef struct cs_cli_answer_request {
 
 typedef struct cs_cli_answer {
     cs_buffer text;
-    int32_t *tokens; /**< [n_tokens] */
-    bool *changed;   /**< [n_tokens] steering changed it */
+    cs_buffer reasoning; /**< empty: none */
+    int32_t *tokens;     /**< [n_tokens] */
+    bool *changed;       /**< [n_tokens] steering changed it */
     size_t n_tokens;
     costeer_report report;
     costeer_err status;

@@ -11,6 +11,7 @@
 #include "cli/trace.h"
 #include "util/clock.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,15 +19,37 @@
 typedef struct turn {
     cs_chat *chat;
     const cs_choice *choice;
-    bool is_kept; /* its tokens are remembered, and traced */
+    bool is_kept;      /* its tokens are remembered, and traced */
+    bool has_reasoned; /* and the line of it is open */
 } turn;
 
 /* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
+/* The reasoning's line on standard error ends before the answer, and before any message. */
+static void close_reasoning(turn *t)
+{
+    if (t->has_reasoned) {
+        (void)fputc('\n', stderr);
+        t->has_reasoned = false;
+    }
+}
+
+static bool on_reasoning(const char *text, size_t n_bytes, void *user)
+{
+    turn *t = user;
+    if (!t->chat->setup.settings.quiet) {
+        cs_prompt_progress_clear(&t->chat->setup.progress);
+        (void)fwrite(text, 1, n_bytes, stderr);
+        t->has_reasoned = true;
+    }
+    return true;
+}
+
 static bool on_text(const char *text, size_t n_bytes, void *user)
 {
-    const turn *t = user;
+    turn *t = user;
     cs_output *out = &t->chat->setup.out;
+    close_reasoning(t);
     return cs_output_write(out, text, n_bytes) && cs_output_flush(out);
 }
 
@@ -36,6 +59,9 @@ static bool on_position(const costeer_position *position, void *user)
     cs_chat *chat = t->chat;
     if (!t->is_kept) {
         return true;
+    }
+    if (position->is_reasoning) {
+        return chat->setup.settings.trace == NULL || cs_trace_write(&chat->setup.trace, NULL, &chat->vocab, position);
     }
     chat->answer[chat->n_answer++] = (cs_chat_token){.token = position->token, .base_token = position->base_token};
     chat->n_changed += position->steered ? 1 : 0;
@@ -92,6 +118,7 @@ static int answer(turn *t, cs_cli_answer *out)
     cs_cli_answer_request request = {.parts = &parts, .params = cs_setup_session(s, t->choice, &parts)};
     request.params.details = s->settings.trace != NULL;
     request.params.on_text = on_text;
+    request.params.on_reasoning = on_reasoning;
     request.params.on_position = on_position;
     request.params.user = t;
     if (t->is_kept) {
@@ -99,6 +126,7 @@ static int answer(turn *t, cs_cli_answer *out)
         chat->n_answer = chat->n_changed = 0;
     }
     (void)cs_cli_answer_run(&request, out);
+    close_reasoning(t);
     cs_prompt_progress_clear(&s->progress);
     chat->asked_us = cs_clock_us();
     exit_code = end_text(chat, out);
@@ -120,13 +148,18 @@ static bool add_turn(cs_messages *conversation, const char *role, char *content,
     return true;
 }
 
-static void drop_turns(cs_messages *conversation, size_t n_left)
+/* Those that a file gave are the file's. */
+static void drop_turns(cs_chat *chat, size_t n_left)
 {
+    cs_messages *conversation = &chat->setup.inputs.conversation;
     while (conversation->n_turns > n_left) {
         const costeer_message *last = &conversation->turns[--conversation->n_turns];
-        free((char *)last->content); /* ours */
-        free((int32_t *)last->ids);
+        if (conversation->n_turns >= chat->n_given) {
+            free((char *)last->content); /* ours */
+            free((int32_t *)last->ids);
+        }
     }
+    chat->n_given = chat->n_given < n_left ? chat->n_given : n_left;
 }
 
 /* What the answer said, with what it was made to begin with. */
@@ -155,9 +188,12 @@ static int keep(cs_chat *chat, cs_cli_answer *answer)
         free(text);
         return cs_fail(CS_EXIT_INTERNAL, "out of memory");
     }
+    const size_t n_reasoning = (size_t)answer->report.n_reasoning; /* no template shows it to a later turn */
+    answer->n_tokens -= n_reasoning;
+    memmove(answer->tokens, answer->tokens + n_reasoning, answer->n_tokens * sizeof *answer->tokens);
     if (!add_turn(conversation, "assistant", text, answer->tokens, answer->n_tokens)) {
         free(text);
-        drop_turns(conversation, n_before);
+        drop_turns(chat, n_before);
         return cs_fail(CS_EXIT_INTERNAL, "out of memory");
     }
     answer->tokens = NULL; /* the conversation's now */
@@ -182,7 +218,7 @@ int cs_chat_ask(cs_chat *chat, const char *question)
     turn t = {.chat = chat, .choice = &chat->setup.choices.items[0], .is_kept = true};
     cs_cli_answer got;
     if (chat->answer == NULL) {
-        chat->answer = calloc((size_t)chat->setup.settings.max_tokens, sizeof *chat->answer);
+        chat->answer = calloc((size_t)cs_settings_positions_max(&chat->setup.settings), sizeof *chat->answer);
     }
     int exit_code = chat->answer == NULL ? cs_fail(CS_EXIT_INTERNAL, "out of memory") : set_query(chat, question);
     if (exit_code != CS_EXIT_OK) {
@@ -220,12 +256,13 @@ int cs_chat_compare(cs_chat *chat)
 
 void cs_chat_begin_anew(cs_chat *chat)
 {
-    drop_turns(&chat->setup.inputs.conversation, 0);
+    drop_turns(chat, 0);
     chat->n_answer = chat->n_changed = 0;
 }
 
 void cs_chat_dispose(cs_chat *chat)
 {
+    drop_turns(chat, 0);
     cs_line_free(chat->lines);
     free(chat->answer);
     free(chat->saved);

@@ -17,6 +17,7 @@ typedef struct cs_chat_token {
 typedef struct cs_chat {
     cs_setup setup;
     cs_line_reader *lines;
+    size_t n_given;        /**< turns that --messages gave */
     costeer_vocab vocab;   /**< of the last answer */
     cs_chat_token *answer; /**< [n_answer] tokens of the last answer, its end token included */
     size_t n_answer;
@@ -24,7 +25,6 @@ typedef struct cs_chat {
     int64_t asked_us; /**< when the last answer ended */
     char *saved;      /**< the file that was written last, and may be written again; NULL: none */
     bool is_over;     /**< nothing more can be written, or somebody asked for the end */
-    bool fails;       /**< not a terminal: what went wrong first is the exit code */
     int exit_code;
 } cs_chat;
 

@@ -35,10 +35,11 @@ static void on_idle(void *user)
     }
 }
 
-/* A script's first failure is its exit code; at a terminal it was seen. */
+/* The exit code is what ended the program, or a script's first failure; at a terminal failures were seen. */
 static void note(cs_chat *chat, int exit_code)
 {
-    if (chat->is_over || (!cs_line_is_terminal(chat->lines) && chat->exit_code == CS_EXIT_OK)) {
+    const bool is_first = !cs_line_is_terminal(chat->lines) && chat->exit_code == CS_EXIT_OK;
+    if (exit_code != CS_EXIT_OK && (chat->is_over || is_first)) {
         chat->exit_code = exit_code;
     }
 }
@@ -118,6 +119,7 @@ static int run_steps(cs_chat *chat, const cs_arguments *arguments)
     if (cs_line_is_terminal(chat->lines)) {
         cs_interrupt_keep_asking();
     }
+    chat->n_given = s->inputs.conversation.n_turns;
     greet(chat);
     chat->asked_us = cs_clock_us();
     if (!s->inputs.is_trial) {

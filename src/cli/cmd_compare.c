@@ -348,7 +348,7 @@ const cs_command cs_command_compare = {
                 "  costeer compare --strength 1 --context notes.txt --json \"Plan my day.\" | jq .methods[2].text\n"
                 "  costeer compare --method costeer --method amulet --method llm+context --context notes.txt \"Plan my day.\"\n"
                 "  costeer compare --cloud ws://127.0.0.1:8790 --context notes.txt \"Plan my day.\"",
-    .groups = {&cs_group_input, &cs_group_template, &cs_group_methods, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer,
-               &cs_group_output},
+    .groups = {&cs_group_input, &cs_group_template, &cs_group_methods, &cs_group_models, &cs_group_cloud, &cs_group_steering,
+               &cs_group_answer, &cs_group_output},
     .run = run,
 };

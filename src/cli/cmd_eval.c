@@ -493,7 +493,7 @@ const cs_command cs_command_eval = {
                 "  costeer eval --task helpsteer --data helpsteer.jsonl --preference concise --jobs 4 --out run\n"
                 "  costeer eval --task generic --data prompts.jsonl --method costeer --sweep strength=0:3:0.25 \\\n"
                 "      --judge big.gguf --out run && costeer report run",
-    .groups = {&cs_group_eval, &cs_group_template, &cs_group_models, &cs_group_cloud, &cs_group_methods, &cs_group_steering, &cs_group_answer,
-               &cs_group_eval_output},
+    .groups = {&cs_group_eval, &cs_group_template, &cs_group_models, &cs_group_cloud, &cs_group_methods, &cs_group_steering,
+               &cs_group_answer, &cs_group_eval_output},
     .run = run,
 };

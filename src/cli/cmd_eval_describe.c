@@ -173,6 +173,7 @@ static int set_rest(json_t *object, const cs_eval_run *run)
     failed |= json_object_set_new(object, "slm_template", text_or_null(run->templates->slm));
     failed |= json_object_set_new(object, "no_default_system", json_boolean(s->common.no_default_system));
     failed |= json_object_set_new(object, "thinking", json_string(s->common.thinking));
+    failed |= json_object_set_new(object, "thinking_budget", json_integer(s->common.thinking_budget));
     failed |= json_object_set_new(object, "answer_prefix", text_or_null(s->common.answer_prefix));
     failed |= json_object_set_new(object, "fields", describe_fields(run->form));
     failed |= json_object_set_new(object, "truncate_context", json_boolean(s->truncate_context));

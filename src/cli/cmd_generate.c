@@ -17,6 +17,7 @@ typedef struct generation {
     costeer_ensemble_parts parts;
     costeer_vocab vocab;
     cs_cli_answer answer;
+    bool has_reasoned; /* and its line on standard error is open */
 } generation;
 
 static const cs_choice *choice_of(const generation *g)
@@ -26,11 +27,32 @@ static const cs_choice *choice_of(const generation *g)
 
 /* ---- while it runs ----------------------------------------------------------------------------------------------- */
 
+static void close_reasoning(generation *g)
+{
+    if (g->has_reasoned) {
+        (void)fputc('\n', stderr);
+        g->has_reasoned = false;
+    }
+}
+
 static bool on_text(const char *text, size_t n_bytes, void *user)
 {
     generation *g = user;
     cs_output *out = &g->setup.out;
+    close_reasoning(g);
     return g->setup.settings.json || (cs_output_write(out, text, n_bytes) && cs_output_flush(out));
+}
+
+/* Apart from the answer: on standard error, where nothing else is said meanwhile. */
+static bool on_reasoning(const char *text, size_t n_bytes, void *user)
+{
+    generation *g = user;
+    if (!g->setup.settings.quiet && !g->setup.settings.json) {
+        cs_prompt_progress_clear(&g->setup.progress);
+        (void)fwrite(text, 1, n_bytes, stderr);
+        g->has_reasoned = true;
+    }
+    return true;
 }
 
 static bool on_position(const costeer_position *position, void *user)
@@ -179,10 +201,12 @@ static int answer(generation *g)
     cs_cli_answer_request request = {.parts = &g->parts, .params = cs_setup_session(s, choice_of(g), &g->parts)};
     request.params.details = s->settings.trace != NULL;
     request.params.on_text = on_text;
+    request.params.on_reasoning = on_reasoning;
     request.params.on_position = on_position;
     request.params.user = g;
     costeer_err status = cs_cli_answer_run(&request, &g->answer);
     cs_prompt_progress_clear(&s->progress);
+    close_reasoning(g);
     exit_code = close_outputs(g, judge(g));
     cs_report_tell_local(s, &g->answer);
     cs_report_tell_empty(s, choice_of(g), &g->answer);
@@ -274,7 +298,9 @@ const cs_command cs_command_generate = {
         "fuse, total), "
         "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
         "seed, "
-        "system (which system message stood in the prompts of llm and slm: source none, given, in-user, template or node, and text), "
+        "system (which system message stood in the prompts of llm and slm: source none, given, in-user, template or node, and "
+        "text), "
+        "n_reasoning (of n_tokens, those before the answer), reasoning (its text, apart from text; null: none), "
         "vocab (how the vocabularies went together; null with one model), gate, n_gated (positions that it left alone), "
         "n_slm_steps and n_slm_tokens (batches that the SLM computed after its prompts, drafts included, and tokens of the "
         "answer that it read), cloud, n_local, local_from and "
@@ -285,7 +311,8 @@ const cs_command cs_command_generate = {
         "\n"
         "When the node fails and --on-cloud-failure is local, the SLM writes the rest alone: a line on standard error says so "
         "(unless -q), n_local counts those tokens, local_from is the position of the first, cloud_error tells why, and the exit "
-        "code is 0. With --cloud and without an option of the chat template the node puts the messages into its own template, and "
+        "code is 0. With --cloud and without an option of the chat template the node puts the messages into its own template, "
+        "and "
         "--ctx-size concerns the SLM only.\n"
         "\n"
         "An engine gets token ids: the prompt is made here, with the template of the SLM or of what --llm names. Its vocabulary, "
@@ -327,7 +354,7 @@ const cs_command cs_command_generate = {
         "  costeer generate --cloud vllm+https://llm.example.org --cloud-key-file key --context notes.txt <query.txt\n"
         "  costeer generate --cloud wss://llm.example.org:8790 --llm its-vocab.gguf --slm small.gguf --context notes.txt "
         "<query.txt",
-    .groups = {&cs_group_input, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering, &cs_group_answer,
-               &cs_group_output},
+    .groups = {&cs_group_input, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering,
+               &cs_group_answer, &cs_group_output},
     .run = run,
 };

@@ -157,13 +157,15 @@ const cs_command cs_command_prompt = {
     .summary = "show what the models would read: the rendered prompts and their tokens",
     .description =
         "Takes the options of costeer generate. For each sequence of a steered answer it prints the prompt as the chat template "
-        "renders it and the token ids: llm (the query), amateur (the SLM without a context) and an expert for every --context. The "
+        "renders it and the token ids: llm (the query), amateur (the SLM without a context) and an expert for every --context. "
+        "The "
         "last two are printed when there is a context or an --slm. The output holds the contexts.\n"
         "\n"
         "A model's beginning-of-text token may stand before the first token of the text. Where a node renders the query itself "
         "(--cloud, and no option of the chat template), llm shows what the file that spells its tokens would make of it.\n"
         "\n"
-        "--json prints one object with prompts, a list of sequence, model (its file), context (the file; null: none), system (none, "
+        "--json prints one object with prompts, a list of sequence, model (its file), context (the file; null: none), system "
+        "(none, "
         "given, in-user, template), system_text, text and tokens. docs/templates.md says what is rendered how.",
     .examples = "  costeer prompt --llm big.gguf --slm small.gguf --context notes.txt \"Write a short bio of me.\"\n"
                 "  costeer prompt --messages conversation.json --thinking on --json",

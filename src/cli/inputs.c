@@ -254,8 +254,9 @@ static int read_conversation(const cs_settings *settings, cs_inputs *out)
     if (exit_code == CS_EXIT_OK && settings->system != NULL && out->conversation.system != NULL) {
         exit_code = cs_fail(CS_EXIT_USAGE, "--system, and %s has a system message: give one", settings->messages);
     }
-    out->query = out->conversation.query;
-    out->conversation.query = NULL;
+    if (exit_code == CS_EXIT_OK && out->conversation.query != NULL && (out->query = strdup(out->conversation.query)) == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
     return exit_code;
 }
 

@@ -16,7 +16,7 @@ typedef struct cs_inputs {
                            NULL */
     char *query;
     bool is_trial;            /**< chat: nothing was asked yet, and the query only tries the prompts */
-    cs_messages conversation; /**< of --messages; its query is taken out */
+    cs_messages conversation; /**< of --messages; chat adds to its turns */
     cs_templates templates;
     char *context_template;          /**< NULL: the default */
     char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */

@@ -8,7 +8,6 @@
 #include "cli/message.h"
 #include "cli/text.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,13 +48,15 @@ static const char *find_fault(json_t *message, size_t i, size_t n, bool may_be_a
                                                                                                                   : NULL;
 }
 
-static int take(const char *path, json_t *list, bool may_be_answered, cs_messages *out)
+static int take(const char *path, bool may_be_answered, cs_messages *out)
 {
-    const size_t n = json_array_size(list);
+    const size_t n = json_array_size(out->list);
     out->turns = calloc(n, sizeof *out->turns);
-    bool ok = out->turns != NULL;
-    for (size_t i = 0; ok && i < n; i++) {
-        json_t *message = json_array_get(list, i);
+    if (out->turns == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++) {
+        json_t *message = json_array_get(out->list, i);
         const char *fault = find_fault(message, i, n, may_be_answered);
         if (fault != NULL) {
             return cs_fail(CS_EXIT_INPUT, "%s: message %zu %s", path, i + 1, fault);
@@ -65,55 +66,44 @@ static int take(const char *path, json_t *list, bool may_be_answered, cs_message
             return exit_code;
         }
         const char *role = json_string_value(json_object_get(message, "role"));
-        char *content = strdup(json_string_value(json_object_get(message, "content")));
-        ok = content != NULL;
+        const char *content = json_string_value(json_object_get(message, "content"));
         if (strcmp(role, "system") == 0) {
             out->system = content;
         } else if (i + 1 == n && strcmp(role, "user") == 0) {
             out->query = content;
-        } else if (ok) {
-            out->turns[out->n_turns++] =
-                (costeer_message){.role = strcmp(role, "user") == 0 ? "user" : "assistant", .content = content};
+        } else {
+            out->turns[out->n_turns++] = (costeer_message){.role = role, .content = content};
         }
     }
-    if (ok && out->query == NULL && !may_be_answered) {
-        return cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
-    }
-    return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    return out->query != NULL || may_be_answered
+               ? CS_EXIT_OK
+               : cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
 }
 
 int cs_messages_read(const char *path, bool may_be_answered, cs_messages *out)
 {
     memset(out, 0, sizeof *out);
     char *text;
-    int exit_code = cs_input_read_text(path, "conversation", &text);
+    const int exit_code = cs_input_read_text(path, "conversation", &text);
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
     path = strcmp(path, "-") == 0 ? "standard input" : path;
     json_error_t error;
-    json_t *list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    out->list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
     free(text);
-    if (list == NULL) {
+    if (out->list == NULL) {
         return cs_fail(CS_EXIT_INPUT, "%s: line %d, column %d: no JSON (%s)", path, error.line, error.column, error.text);
     }
-    if (!json_is_array(list) || json_array_size(list) == 0) {
-        exit_code = cs_fail(CS_EXIT_INPUT, "%s: must be a JSON array of messages, each with role and content", path);
-    } else {
-        exit_code = take(path, list, may_be_answered, out);
+    if (!json_is_array(out->list) || json_array_size(out->list) == 0) {
+        return cs_fail(CS_EXIT_INPUT, "%s: must be a JSON array of messages, each with role and content", path);
     }
-    json_decref(list);
-    return exit_code;
+    return take(path, may_be_answered, out);
 }
 
 void cs_messages_dispose(cs_messages *messages)
 {
-    for (size_t i = 0; i < messages->n_turns; i++) {
-        free((char *)messages->turns[i].content); /* ours */
-        free((int32_t *)messages->turns[i].ids);
-    }
+    json_decref(messages->list);
     free(messages->turns);
-    free(messages->system);
-    free(messages->query);
     memset(messages, 0, sizeof *messages);
 }

@@ -3,12 +3,14 @@
 #define CS_CLI_MESSAGES_H
 
 #include <costeer/prompt.h>
+#include <jansson.h>
 
 typedef struct cs_messages {
-    char *system;           /**< NULL: none */
+    json_t *list;           /**< the file; all texts are in it */
+    const char *system;     /**< NULL: none */
     costeer_message *turns; /**< [n_turns] */
     size_t n_turns;
-    char *query;
+    const char *query;
 } cs_messages;
 
 /**

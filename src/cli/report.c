@@ -37,13 +37,19 @@ int cs_report_set_method(json_t *object, const cs_setup *setup, const cs_choice 
     failed |= json_object_set_new(object, "n_slm_steps", json_integer(r->n_slm_steps));
     failed |= json_object_set_new(object, "n_slm_tokens", json_integer(r->n_slm_tokens));
     failed |= cs_report_set_system(object, setup, choice);
+    failed |= json_object_set_new(object, "n_reasoning", json_integer(r->n_reasoning));
+    failed |= json_object_set_new(
+        object, "reasoning",
+        r->n_reasoning > 0 ? cs_json_text(answer->reasoning.n_bytes > 0 ? answer->reasoning.bytes : "", answer->reasoning.n_bytes)
+                           : json_null());
     return failed != 0 ? -1 : 0;
 }
 
 /* ---- the system message ------------------------------------------------------------------------------------------ */
 
 /* Which one a model's prompt has; a node's own template may add one that is not known here. */
-static void find_system(const cs_setup *setup, const costeer_model *model, bool is_llm, costeer_prompt_text *out, const char **source)
+static void find_system(const cs_setup *setup, const costeer_model *model, bool is_llm, costeer_prompt_text *out,
+                        const char **source)
 {
     costeer_prompt prompt = cs_inputs_prompt(&setup->settings, &setup->inputs, NULL);
     prompt.chat_template = cs_templates_of(&setup->inputs.templates, is_llm);
@@ -71,8 +77,8 @@ int cs_report_set_system(json_t *object, const cs_setup *setup, const cs_choice 
     const bool uses_llm = costeer_method_uses_llm(choice->method);
     const bool uses_slm = costeer_method_uses_slm(choice->method) && setup->pair.slm != NULL;
     json_t *systems =
-        json_pack("{s:o, s:o}", "llm", uses_llm ? describe_system(setup, cs_pair_spelling(&setup->pair), true) : json_null(), "slm",
-                  uses_slm ? describe_system(setup, setup->pair.slm, false) : json_null());
+        json_pack("{s:o, s:o}", "llm", uses_llm ? describe_system(setup, cs_pair_spelling(&setup->pair), true) : json_null(),
+                  "slm", uses_slm ? describe_system(setup, setup->pair.slm, false) : json_null());
     return json_object_set_new(object, "system", systems);
 }
 
@@ -84,7 +90,8 @@ const char *cs_report_system_summary(const cs_setup *setup, const cs_choice *cho
     find_system(setup, uses_llm ? cs_pair_spelling(&setup->pair) : setup->pair.slm, uses_llm, &text, &source);
     buffer[0] = '\0';
     if (strcmp(source, "template") == 0) {
-        snprintf(buffer, size, "; system message of the template: \"%.60s%s\"", text.system, strlen(text.system) > 60 ? "..." : "");
+        snprintf(buffer, size, "; system message of the template: \"%.60s%s\"", text.system,
+                 strlen(text.system) > 60 ? "..." : "");
     } else if (strcmp(source, "in-user") == 0) {
         snprintf(buffer, size, "; system message before the user's first: the template has no system role");
     }
@@ -94,10 +101,10 @@ const char *cs_report_system_summary(const cs_setup *setup, const cs_choice *cho
 
 void cs_report_tell_empty(const cs_setup *setup, const cs_choice *choice, const cs_cli_answer *answer)
 {
-    if (!setup->settings.quiet && answer->status == COSTEER_OK && answer->report.n_tokens <= 1 && answer->text.n_bytes == 0) {
+    if (!setup->settings.quiet && answer->status == COSTEER_OK && answer->report.n_tokens - answer->report.n_reasoning <= 1 &&
+        answer->text.n_bytes == 0) {
         cs_fail(CS_EXIT_OK, "the answer is empty: the %s ended it at once; see what it read with costeer prompt (--%s-template)",
-                costeer_method_uses_llm(choice->method) ? "LLM" : "SLM",
-                costeer_method_uses_llm(choice->method) ? "llm" : "slm");
+                costeer_method_uses_llm(choice->method) ? "LLM" : "SLM", costeer_method_uses_llm(choice->method) ? "llm" : "slm");
     }
 }
 

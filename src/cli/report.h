@@ -14,7 +14,8 @@ int cs_report_set_method(json_t *object, const cs_setup *setup, const cs_choice 
 /** Set "system": which system message stood in the prompts of llm and slm. Returns 0, or −1 when memory is out. */
 int cs_report_set_system(json_t *object, const cs_setup *setup, const cs_choice *choice);
 
-/** The same of the model that gives the base, for the summary: "; system message: …", or "" where it was given. Returns buffer. */
+/** The same of the model that gives the base, for the summary: "; system message: …", or "" where it was given. Returns buffer.
+ */
 const char *cs_report_system_summary(const cs_setup *setup, const cs_choice *choice, char *buffer, size_t size);
 
 /** Say on standard error that an answer is empty, and why that may be. */

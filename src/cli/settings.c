@@ -392,6 +392,16 @@ int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bo
     return CS_EXIT_OK;
 }
 
+bool cs_settings_thinks(const cs_settings *settings)
+{
+    return settings->thinking != NULL && strcmp(settings->thinking, "on") == 0;
+}
+
+int32_t cs_settings_positions_max(const cs_settings *settings)
+{
+    return settings->max_tokens + (cs_settings_thinks(settings) ? settings->thinking_budget + COSTEER_REASONING_MARGIN : 0);
+}
+
 costeer_vocab_mode cs_settings_vocab(const cs_settings *settings)
 {
     for (int mode = COSTEER_VOCAB_AUTO; mode <= COSTEER_VOCAB_BYTE; mode++) {
@@ -407,6 +417,7 @@ costeer_session_params cs_settings_session(const cs_settings *settings)
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     params.sampler = settings->sampler;
     params.max_tokens = settings->max_tokens;
+    params.reasoning_budget = settings->thinking_budget;
     params.base_top_k = settings->base_top_k;
     params.constant_k = settings->constant_k;
     params.require_certified = settings->require_certified;

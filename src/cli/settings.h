@@ -31,6 +31,7 @@ typedef struct cs_settings {
     const char *slm_template;
     bool no_default_system;
     const char *thinking;
+    int32_t thinking_budget;
     const char *answer_prefix;
     const char *text; /* score */
     bool with_end;    /* score */
@@ -103,6 +104,12 @@ int cs_settings_resolve(cs_settings *settings, const cs_arguments *arguments, bo
 
 /** The part of it that concerns the cloud (settings_cloud.c). */
 int cs_settings_resolve_cloud(cs_settings *settings, const cs_arguments *arguments, bool slm_steers);
+
+/** True with --thinking on. */
+bool cs_settings_thinks(const cs_settings *settings);
+
+/** Tokens of reasoning and answer that must fit the models beside the prompt. */
+int32_t cs_settings_positions_max(const cs_settings *settings);
 
 /** How the vocabularies are to be brought together. */
 costeer_vocab_mode cs_settings_vocab(const cs_settings *settings);

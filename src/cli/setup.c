@@ -201,7 +201,7 @@ int cs_setup_set_prompts(cs_setup *setup)
                                         .with = with,
                                         .llm_template = inputs->templates.llm,
                                         .slm_template = inputs->templates.slm,
-                                        .max_tokens = s->max_tokens};
+                                        .max_tokens = cs_settings_positions_max(s)};
     if (inputs->all_contexts != NULL) {
         prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
     }
@@ -245,6 +245,15 @@ static void tell_of_drafts(const cs_setup *setup)
     }
 }
 
+static void tell_of_reasoning(const cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    if (cs_settings_thinks(s) && setup->reasoning.begin == NULL && s->answer_prefix == NULL && !s->quiet) {
+        cs_fail(CS_EXIT_OK,
+                "the chat template has no reasoning that is known; --thinking on changes nothing but what it is told");
+    }
+}
+
 static int open_models(cs_setup *setup)
 {
     int exit_code =
@@ -264,6 +273,7 @@ static int open_models(cs_setup *setup)
     }
     if (exit_code == CS_EXIT_OK) {
         tell_of_drafts(setup);
+        tell_of_reasoning(setup);
     }
     return exit_code;
 }
@@ -313,7 +323,7 @@ static bool fits(const cs_setup *setup, const costeer_model *model, const char *
     costeer_err code = costeer_prompt_build(model, &prompt, &tokens, NULL);
     size_t n = tokens.n;
     costeer_tokens_dispose(&tokens);
-    return code == COSTEER_OK && n + (size_t)s->max_tokens <= (size_t)n_ctx;
+    return code == COSTEER_OK && n + (size_t)cs_settings_positions_max(s) <= (size_t)n_ctx;
 }
 
 /* The file whose context does not fit; NULL when the query alone does not, or when a node knows better what fits there. */
@@ -355,10 +365,26 @@ static const costeer_method *method_to_run(const cs_setup *setup, const cs_choic
     return costeer_method_find(costeer_method_uses_llm(choice->method) ? "llm" : "slm");
 }
 
+/* How the model that gives the base reasons, when it is let. */
+static costeer_err find_reasoning(cs_setup *setup, const costeer_method *method, const costeer_model *model, costeer_error *err)
+{
+    costeer_prompt prompt = cs_inputs_prompt(&setup->settings, &setup->inputs, NULL);
+    prompt.chat_template = cs_templates_of(&setup->inputs.templates, costeer_method_uses_llm(method));
+    prompt.answer_prefix = NULL; /* behind it nothing is reasoned, and what it is of is_open is not to be seen */
+    const costeer_err code = costeer_reasoning_find(model, &prompt, &setup->reasoning, err);
+    if (setup->settings.answer_prefix != NULL) {
+        costeer_reasoning_dispose(&setup->reasoning);
+    }
+    return code;
+}
+
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out)
 {
     costeer_error err = {.code = COSTEER_OK};
     costeer_err code = costeer_ensemble_use(setup->ensemble, method_to_run(setup, choice), choice->top_p, out, &err);
+    if (code == COSTEER_OK && cs_settings_thinks(&setup->settings)) {
+        code = find_reasoning(setup, method_to_run(setup, choice), out->model, &err);
+    }
     return code == COSTEER_OK ? CS_EXIT_OK : cs_setup_fail(setup, choice, &err);
 }
 
@@ -373,6 +399,7 @@ costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *
         params.gate = choice->gate;
     }
     params.chat = parts->chat;
+    params.reasoning = &setup->reasoning;
     params.context_weights = has_experts ? setup->inputs.weights : NULL;
     params.private_drafts = has_experts && params.private_drafts;
     if (s->cloud != NULL && has_experts && strcmp(s->on_cloud_failure, "local") == 0) {
@@ -394,6 +421,7 @@ int cs_setup_dispose(cs_setup *setup, int exit_code)
     cs_prompt_progress_dispose(&setup->progress);
     cs_remote_dispose(&setup->remote);
     cs_pair_dispose(&setup->pair);
+    costeer_reasoning_dispose(&setup->reasoning);
     cs_inputs_dispose(&setup->inputs);
     cs_output_discard(&setup->audit);
     cs_output_discard(&setup->trace);

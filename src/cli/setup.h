@@ -22,6 +22,7 @@ typedef struct cs_setup {
     cs_remote remote; /**< all zero without --cloud */
     cs_buffer sent;   /**< chat: what was sent to the cloud, as --audit writes it */
     costeer_ensemble *ensemble;
+    costeer_reasoning reasoning; /**< of the model that gives the base of the choice last put together */
 } cs_setup;
 
 void cs_setup_init(cs_setup *setup);

@@ -46,8 +46,16 @@ static const cs_option options[] = {
      .choices = "off|on",
      .default_value = "off",
      FIELD(thinking),
-     .help = "Whether the models reason before they answer, where their template has a switch. off: a reasoning that the template "
-             "begins all the same is closed at once"},
+     .help =
+         "Whether the models reason before they answer, where their template has a switch. off: a reasoning that the template "
+         "begins all the same is closed at once"},
+    {.name = "thinking-budget",
+     .kind = CS_OPTION_INT,
+     .value_name = "N",
+     .range = {.min = 1, .max = 1000000},
+     .default_value = "1024",
+     FIELD(thinking_budget),
+     .help = "Tokens after which a reasoning is ended by force; --max-tokens is the answer's alone"},
     {.name = "answer-prefix",
      .kind = CS_OPTION_TEXT,
      .value_name = "TEXT",
@@ -112,13 +120,13 @@ void cs_templates_apply(const cs_settings *settings, const cs_templates *templat
 {
     prompt->chat_template = templates->both;
     prompt->no_default_system = settings->no_default_system;
-    prompt->thinking = settings->thinking != NULL && strcmp(settings->thinking, "on") == 0;
+    prompt->thinking = cs_settings_thinks(settings);
     prompt->answer_prefix = settings->answer_prefix;
 }
 
 bool cs_templates_are_the_nodes(const cs_settings *settings)
 {
     return settings->chat_template == NULL && settings->template_file == NULL && settings->llm_template == NULL &&
-           !settings->no_default_system && strcmp(settings->thinking, "off") == 0 && settings->answer_prefix == NULL &&
+           !settings->no_default_system && !cs_settings_thinks(settings) && settings->answer_prefix == NULL &&
            !cs_settings_is_engine(settings);
 }

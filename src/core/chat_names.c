@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define FOR_MESSAGES "{% for message in messages %}"
-#define END_FOR "{% endfor %}"
+#define END_FOR      "{% endfor %}"
 
 static const struct {
     const char *name;
@@ -15,20 +15,21 @@ static const struct {
 } named[] = {
     {"chatml", FOR_MESSAGES "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}" END_FOR
                             "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"},
-    {"gemma", "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" FOR_MESSAGES
-              "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n' + (message['content'] | trim) + "
-              "'<end_of_turn>\n' }}" END_FOR "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"},
-    {"llama3", "{{ bos_token }}" FOR_MESSAGES
-               "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + (message['content'] | trim) + '<|eot_id|>' }}" END_FOR
+    {"gemma",
+     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" FOR_MESSAGES
+     "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n' + (message['content'] | trim) + "
+     "'<end_of_turn>\n' }}" END_FOR "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"},
+    {"llama3", "{{ bos_token }}" FOR_MESSAGES "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' + "
+               "(message['content'] | trim) + '<|eot_id|>' }}" END_FOR
                "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"},
     {"phi3", FOR_MESSAGES "{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}" END_FOR
                           "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"},
     {"zephyr", FOR_MESSAGES "{{ '<|' + message['role'] + '|>\n' + message['content'] + eos_token + '\n' }}" END_FOR
                             "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"},
-    {"mistral", "{{ bos_token }}" FOR_MESSAGES
-                "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
-                "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
-                "{% else %}{{ raise_exception('no system role') }}{% endif %}" END_FOR},
+    {"mistral",
+     "{{ bos_token }}" FOR_MESSAGES "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+     "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
+     "{% else %}{{ raise_exception('no system role') }}{% endif %}" END_FOR},
     {"llama2",
      "{{ bos_token }}{% set offset = 0 %}{% if messages[0]['role'] == 'system' %}{% set offset = 1 %}{% endif %}" FOR_MESSAGES
      "{% if message['role'] == 'user' %}{% if loop.index0 > offset %}{{ bos_token }}{% endif %}"

@@ -21,7 +21,8 @@ extern "C" {
 #include <string>
 #include <vector>
 
-namespace {
+namespace
+{
 
 /* Above any real template (the longest known has 30 kB), below what would exhaust the stack of the engine's parser. */
 constexpr size_t source_bytes_max = (size_t)64 << 10;
@@ -95,7 +96,8 @@ struct cs_chat_template {
     std::string default_system;
 };
 
-namespace {
+namespace
+{
 
 jinja::value make_message(const cs_chat_template &self, const said &message)
 {
@@ -199,8 +201,8 @@ costeer_err cs_chat_template_create(const char *source, const char *name, const 
 {
     *out = nullptr;
     if (std::strlen(source) > source_bytes_max || nests_too_deep(source)) {
-        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes or nested too deep", name,
-                            source_bytes_max);
+        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes or nested too deep",
+                            name, source_bytes_max);
     }
     cs_chat_template *self = nullptr;
     try {
@@ -222,8 +224,8 @@ costeer_err cs_chat_template_create(const char *source, const char *name, const 
         delete self;
         bool is_refusal = false;
         return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                            "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none", name,
-                            reason_of(e, &is_refusal).c_str());
+                            "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none",
+                            name, reason_of(e, &is_refusal).c_str());
     }
 }
 

@@ -1,8 +1,8 @@
 /*
  * Prompts as text: messages, and the chat template around them.
  *
- * A context goes into the user's first message, so that it stands before everything that a conversation adds and what was computed
- * for it can be kept. A system message for a template without that role goes before the same message.
+ * A context goes into the user's first message, so that it stands before everything that a conversation adds and what was
+ * computed for it can be kept. A system message for a template without that role goes before the same message.
  */
 #include "core/prompt_internal.h"
 
@@ -16,8 +16,8 @@
 /* costeer_model_tokenize() takes no more either. */
 #define MESSAGE_BYTES_MAX CS_PROMPT_MESSAGE_BYTES_MAX
 
-/* Put after a control token that a message spells, to see where a template takes it: U+FDD0, which is no character, so that no text has
- * it, and no filter escapes or changes it. */
+/* Put after a control token that a message spells, to see where a template takes it: U+FDD0, which is no character, so that no
+ * text has it, and no filter escapes or changes it. */
 static const char tracer[] = "\xEF\xB7\x90";
 
 static bool is_given(const char *text)
@@ -44,8 +44,8 @@ static costeer_err check_text(const char *what, const char *text, costeer_error 
 static costeer_err check_turn(const costeer_message *turn, size_t i, costeer_error *err)
 {
     if (turn->role == NULL || (strcmp(turn->role, "user") != 0 && strcmp(turn->role, "assistant") != 0)) {
-        return cs_error_set(err, COSTEER_EINVAL, "prompt", "message %zu has the role \"%.20s\"; it must be user or assistant", i + 1,
-                            turn->role == NULL ? "" : turn->role);
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "message %zu has the role \"%.20s\"; it must be user or assistant",
+                            i + 1, turn->role == NULL ? "" : turn->role);
     }
     if (turn->content == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "prompt", "message %zu has no content", i + 1);
@@ -178,7 +178,7 @@ static costeer_err list_messages(const costeer_prompt *prompt, messages *out, co
                 cs_buffer_dispose(&filled);
                 return code;
             }
-            content = filled.bytes;
+            content = filled.bytes != NULL ? filled.bytes : "";
         }
         ok = add_message(out, is_query ? "user" : prompt->turns[i].role, content);
         cs_buffer_dispose(&filled);
@@ -196,23 +196,32 @@ static bool put_system_first(messages *list, const char *system)
 
 /* ---- the template ------------------------------------------------------------------------------------------------ */
 
+const char *cs_prompt_template_source(const costeer_model *model, const char *wanted)
+{
+    if (wanted == NULL || *wanted == '\0') {
+        return costeer_model_get_info(model)->chat_template;
+    }
+    const bool is_text = strstr(wanted, "{{") != NULL || strstr(wanted, "{%") != NULL;
+    return is_text ? wanted : costeer_chat_template_find(wanted);
+}
+
 static costeer_err open_template(const costeer_model *model, const char *wanted, cs_chat_template **out, const char **source,
                                  costeer_error *err)
 {
     const costeer_model_info *info = costeer_model_get_info(model);
-    const bool is_text = is_given(wanted) && (strstr(wanted, "{{") != NULL || strstr(wanted, "{%") != NULL);
     const char *name = is_given(wanted) ? "--template" : info->path;
-    *source = is_text ? wanted : (is_given(wanted) ? costeer_chat_template_find(wanted) : info->chat_template);
+    *source = cs_prompt_template_source(model, wanted);
     *out = NULL;
     if (is_given(wanted) && *source == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "prompt", "\"%.40s\" is no chat template: give raw (none), %s, or a Jinja text",
                             wanted, costeer_chat_template_names());
     }
     if (!is_given(*source)) {
-        return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                            "%s: has no chat template; say which one is for this model with --llm-template or --slm-template: raw "
-                            "(none), or %s",
-                            info->path, costeer_chat_template_names());
+        return cs_error_set(
+            err, COSTEER_EMODEL, "prompt",
+            "%s: has no chat template; say which one is for this model with --llm-template or --slm-template: raw "
+            "(none), or %s",
+            info->path, costeer_chat_template_names());
     }
     const char *bos = cs_model_token_text(model, cs_model_bos_spelling(model));
     const char *eos = cs_model_token_text(model, cs_model_eos_spelling(model));
@@ -233,17 +242,17 @@ static bool place_system(const costeer_prompt *prompt, const cs_chat_traits *tra
         if (traits->default_system == NULL) {
             return keep_system(out, COSTEER_SYSTEM_NONE, NULL);
         }
-        return prompt->no_default_system
-                   ? put_system_first(list, "") && keep_system(out, COSTEER_SYSTEM_NONE, NULL)
-                   : keep_system(out, COSTEER_SYSTEM_TEMPLATE, traits->default_system);
+        return prompt->no_default_system ? put_system_first(list, "") && keep_system(out, COSTEER_SYSTEM_NONE, NULL)
+                                         : keep_system(out, COSTEER_SYSTEM_TEMPLATE, traits->default_system);
     }
-    return traits->has_system_role ? put_system_first(list, prompt->system) && keep_system(out, COSTEER_SYSTEM_GIVEN, prompt->system)
-                                   : put_before(&list->items[list->first_user], prompt->system, "\n\n") &&
-                                         keep_system(out, COSTEER_SYSTEM_IN_USER, prompt->system);
+    return traits->has_system_role
+               ? put_system_first(list, prompt->system) && keep_system(out, COSTEER_SYSTEM_GIVEN, prompt->system)
+               : put_before(&list->items[list->first_user], prompt->system, "\n\n") &&
+                     keep_system(out, COSTEER_SYSTEM_IN_USER, prompt->system);
 }
 
-static costeer_err check_left_out(const cs_prompt_parts *out, const cs_chat_traits *traits, const messages *list, const char *path,
-                                  costeer_error *err)
+static costeer_err check_left_out(const cs_prompt_parts *out, const cs_chat_traits *traits, const messages *list,
+                                  const char *path, costeer_error *err)
 {
     if (list->items[0].content[0] == '\0' && strcmp(list->items[0].role, "system") == 0 &&
         strstr(out->rendering.text, traits->default_system) != NULL) {
@@ -285,7 +294,8 @@ static bool is_leaked(const cs_chat_rendering *rendering)
     for (size_t i = 0; i < rendering->n_parts; i++) {
         const size_t n = rendering->parts[i].n_bytes;
         const char *end = text + n;
-        for (const char *at = text; !rendering->parts[i].is_input && (at = memchr(at, tracer[0], (size_t)(end - at))) != NULL; at++) {
+        for (const char *at = text;
+             !rendering->parts[i].is_input && (at = memchr(at, (unsigned char)tracer[0], (size_t)(end - at))) != NULL; at++) {
             if ((size_t)(end - at) >= sizeof tracer - 1 && memcmp(at, tracer, sizeof tracer - 1) == 0) {
                 return true;
             }
@@ -303,7 +313,7 @@ static bool is_leaked(const cs_chat_rendering *rendering)
 static costeer_err check_kept_apart(const costeer_model *model, const cs_chat_template *form, const messages *list, bool thinking,
                                     costeer_error *err)
 {
-    messages traced = {.items = calloc(list->n, sizeof *traced.items)};
+    messages traced = {.items = calloc(list->n + 1, sizeof *traced.items)};
     bool ok = traced.items != NULL;
     bool spells = false;
     for (size_t i = 0; ok && i < list->n; i++) {
@@ -317,8 +327,9 @@ static costeer_err check_kept_apart(const costeer_model *model, const cs_chat_te
         cs_chat_rendering rendering = {.n_bytes = 0};
         code = cs_chat_template_render(form, traced.items, traced.n, thinking, &rendering, err);
         if (code == COSTEER_OK && is_leaked(&rendering)) {
-            code = cs_error_set(err, COSTEER_EINVAL, "prompt",
-                                "the text spells a special token of the model, which its chat template does not keep apart; remove it");
+            code = cs_error_set(
+                err, COSTEER_EINVAL, "prompt",
+                "the text spells a special token of the model, which its chat template does not keep apart; remove it");
         }
         cs_chat_rendering_dispose(&rendering);
     }
@@ -351,7 +362,8 @@ static costeer_err render_template(const costeer_model *model, const costeer_pro
     const cs_chat_traits traits = cs_chat_template_traits(form);
     code = place_system(prompt, &traits, list, out) ? COSTEER_OK : no_memory(err);
     code = code == COSTEER_OK ? check_kept_apart(model, form, list, prompt->thinking, err) : code;
-    code = code == COSTEER_OK ? cs_chat_template_render(form, list->items, list->n, prompt->thinking, &out->rendering, err) : code;
+    code =
+        code == COSTEER_OK ? cs_chat_template_render(form, list->items, list->n, prompt->thinking, &out->rendering, err) : code;
     code = code == COSTEER_OK ? check_left_out(out, &traits, list, costeer_model_get_info(model)->path, err) : code;
     if (code == COSTEER_OK && !prompt->thinking && !cs_reasoning_skip(source, &out->rendering)) {
         code = no_memory(err);

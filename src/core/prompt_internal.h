@@ -40,7 +40,10 @@ void cs_prompt_parts_dispose(cs_prompt_parts *parts);
 costeer_err cs_prompt_parts_make(const costeer_model *model, const costeer_prompt *prompt, cs_prompt_parts *out,
                                  costeer_error *err);
 
-/** Close or skip the reasoning that a rendered prompt would begin (reasoning.c). False when memory is out. */
+/** The text of the template that a prompt would have (prompt.c); NULL: none. */
+const char *cs_prompt_template_source(const costeer_model *model, const char *wanted);
+
+/** Close or skip the reasoning that a rendered prompt would begin (reasoning_marks.c). False when memory is out. */
 bool cs_reasoning_skip(const char *source, cs_chat_rendering *rendering);
 
 /** Longest message that is rendered, in bytes. */

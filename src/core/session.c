@@ -11,15 +11,20 @@
 #include "core/details.h"
 #include "core/follower.h"
 #include "core/text_out.h"
+#include "core/thinking.h"
 #include "util/clock.h"
 #include "util/error.h"
 
 #include <costeer/session.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* More answer tokens than any context window holds are a mistake. */
 #define MAX_TOKENS_MAX (1 << 24)
+
+/* Bytes that a token adds to the answer: its own, and what was held for the mark of a reasoning. */
+#define TEXT_MAX ((size_t)2 * COSTEER_PIECE_MAX + 128)
 
 /*
  * What the SLM without context is less sure of than this is not worth a distribution. Measured on the built-in pair, 12 prompts,
@@ -37,8 +42,11 @@ struct costeer_session {
     cs_chooser *chooser;
     cs_details *details; /* NULL unless asked for */
     cs_text_out *text;
-    int32_t *tokens; /* [max_tokens] */
+    cs_thinking *thinking; /* NULL: the answer begins at once */
+    int32_t *tokens;       /* [n_positions_max] */
     size_t n_tokens;
+    int32_t n_answer; /* of them, the answer's */
+    int32_t n_positions_max;
     int32_t drafts[COSTEER_WIRE_DRAFTS_MAX];
     bool is_open;  /* the cloud has the answer */
     bool is_local; /* the cloud has failed, and the SLM goes on alone */
@@ -63,6 +71,10 @@ static costeer_err check_params(const costeer_session_params *params, size_t n_d
     }
     if (params->max_tokens < 1 || params->max_tokens > MAX_TOKENS_MAX) {
         return cs_error_set(err, COSTEER_EINVAL, "session", "max_tokens is %d; give 1 to %d", params->max_tokens, MAX_TOKENS_MAX);
+    }
+    if (params->reasoning_budget < 0 || params->reasoning_budget > MAX_TOKENS_MAX) {
+        return cs_error_set(err, COSTEER_EINVAL, "session", "reasoning_budget is %d; give 1 to %d", params->reasoning_budget,
+                            MAX_TOKENS_MAX);
     }
     if (params->base_top_k < 0) {
         return cs_error_set(err, COSTEER_EINVAL, "session", "base_top_k is %d; give a number of tokens, or 0 for all",
@@ -106,7 +118,7 @@ static costeer_err allocate(costeer_session *session, costeer_error *err)
     const costeer_session_params *params = &session->params;
     costeer_err code = cs_chooser_create(params, session->vocab.n_vocab, &session->chooser, err);
     if (code == COSTEER_OK) {
-        code = cs_text_out_create(params->stop, params->n_stop, COSTEER_PIECE_MAX, &session->text, err);
+        code = cs_text_out_create(params->stop, params->n_stop, TEXT_MAX, &session->text, err);
     }
     if (code == COSTEER_OK && params->details) {
         code = cs_details_create(session->vocab.n_vocab, &session->details, err);
@@ -114,11 +126,22 @@ static costeer_err allocate(costeer_session *session, costeer_error *err)
     if (code != COSTEER_OK) {
         return code;
     }
-    session->tokens = malloc((size_t)params->max_tokens * sizeof *session->tokens);
+    code = cs_thinking_create(params, &session->vocab, &session->thinking, err);
+    if (code != COSTEER_OK) {
+        return code;
+    }
+    session->n_positions_max = costeer_session_positions_max(params);
+    session->tokens = malloc((size_t)session->n_positions_max * sizeof *session->tokens);
     if (session->tokens == NULL) {
-        return cs_error_set(err, COSTEER_ENOMEM, "session", "no memory for %d tokens", params->max_tokens);
+        return cs_error_set(err, COSTEER_ENOMEM, "session", "no memory for %d tokens", session->n_positions_max);
     }
     return COSTEER_OK;
+}
+
+int32_t costeer_session_positions_max(const costeer_session_params *params)
+{
+    const bool reasons = params->reasoning != NULL && params->reasoning->begin != NULL;
+    return params->max_tokens + (reasons ? params->reasoning_budget + COSTEER_REASONING_MARGIN : 0);
 }
 
 costeer_err costeer_session_create(costeer_cloud *cloud, costeer_delta_source *deltas, const costeer_vocab *vocab,
@@ -159,6 +182,7 @@ void costeer_session_free(costeer_session *session)
     }
     cs_chooser_free(session->chooser);
     cs_text_out_free(session->text);
+    cs_thinking_free(session->thinking);
     cs_details_free(session->details);
     free(session->tokens);
     free(session);
@@ -180,7 +204,8 @@ static bool is_cancelled(const costeer_session *session)
 /* Whether the SLM is left behind on purpose, to catch up in one step when it is needed. */
 static bool lags(const costeer_session *session)
 {
-    return !session->is_local && (session->gate.params.kind == COSTEER_GATE_TOKEN || session->gate.is_off);
+    return !session->is_local && (session->gate.params.kind == COSTEER_GATE_TOKEN || session->gate.is_off ||
+                                  cs_thinking_is_under_way(session->thinking));
 }
 
 /* Give the SLM what it has not seen of the answer's first n tokens. */
@@ -214,7 +239,9 @@ static costeer_err receive(costeer_session *session, costeer_distribution *base,
     const int64_t start = cs_clock_us();
     const costeer_err code = costeer_cloud_next(session->cloud, at->position, base, err);
     at->cloud_wait_us = cs_clock_us() - start;
-    if (code != COSTEER_OK || session->slm.source == NULL) {
+    at->is_reasoning = code == COSTEER_OK && cs_thinking_takes(session->thinking, base->own_token);
+    at->gated = at->is_reasoning;
+    if (code != COSTEER_OK || at->is_reasoning || session->slm.source == NULL) {
         return code;
     }
     return cs_chooser_ask_gate(session->chooser, session->cloud, &session->gate, base, at, err);
@@ -239,6 +266,9 @@ static costeer_err decide(costeer_session *session, costeer_distribution *base, 
     if (code != COSTEER_OK) {
         return code;
     }
+    if (at->is_reasoning) {
+        (void)cs_thinking_forces(session->thinking, &choice.token);
+    }
     return complete(session, &base->base, base->own_token, &choice, at, err);
 }
 
@@ -259,6 +289,10 @@ static costeer_err decide_locally(costeer_session *session, costeer_position *at
     }
     at->certified = true;
     at->is_local = true;
+    at->is_reasoning = cs_thinking_takes(session->thinking, choice.token);
+    if (at->is_reasoning) {
+        (void)cs_thinking_forces(session->thinking, &choice.token);
+    }
     return complete(session, &base, choice.token, &choice, at, err);
 }
 
@@ -274,21 +308,30 @@ static costeer_finish accept(costeer_session *session, const costeer_position *a
     }
     char piece[COSTEER_PIECE_MAX];
     const size_t n = session->vocab.token_to_piece(session->vocab.model, at->token, piece);
-    if (cs_text_out_push(session->text, piece, n)) {
+    const size_t n_answer = at->is_reasoning ? cs_thinking_push(session->thinking, at->token, piece, n) : n;
+    session->n_answer += at->is_reasoning ? 0 : 1;
+    char text[TEXT_MAX];
+    size_t n_back;
+    const char *back = cs_thinking_take_back(session->thinking, &n_back);
+    memcpy(text, back, n_back);
+    memcpy(text + n_back, piece + n - n_answer, n_answer);
+    if (n_back + n_answer > 0 && cs_text_out_push(session->text, text, n_back + n_answer)) {
         return COSTEER_FINISH_STOP;
     }
-    return at->position + 1 == session->params.max_tokens ? COSTEER_FINISH_LENGTH : COSTEER_FINISH_NONE;
+    return session->n_answer == session->params.max_tokens || at->position + 1 == session->n_positions_max ? COSTEER_FINISH_LENGTH
+                                                                                                           : COSTEER_FINISH_NONE;
 }
 
 static void count(costeer_report *report, const costeer_position *at)
 {
     report->n_tokens++;
-    report->n_steered += at->steered;
+    report->n_steered += at->steered && !at->is_reasoning;
     report->n_certified += at->certified;
     report->n_deepened += at->n_deepened > 0;
     report->n_uncertified += at->uncertified_kept;
     report->n_near_ties += at->near_tie;
-    report->n_gated += at->gated;
+    report->n_gated += at->gated && !at->is_reasoning;
+    report->n_reasoning += at->is_reasoning;
     report->n_local += at->is_local;
     report->unsent_mass_max = at->unsent_mass > report->unsent_mass_max ? at->unsent_mass : report->unsent_mass_max;
     report->fuse_us += at->fuse_us;
@@ -301,6 +344,10 @@ static void count(costeer_report *report, const costeer_position *at)
 static bool hand_out_text(costeer_session *session)
 {
     size_t n;
+    const char *thought = cs_thinking_take_text(session->thinking, &n);
+    if (n > 0 && session->params.on_reasoning != NULL && !session->params.on_reasoning(thought, n, session->params.user)) {
+        return false;
+    }
     const char *text = cs_text_out_take(session->text, &n);
     return n == 0 || session->params.on_text == NULL || session->params.on_text(text, n, session->params.user);
 }
@@ -360,7 +407,7 @@ static costeer_err open_cloud(costeer_session *session, const int32_t *prompt, s
                                            .n_prompt = n_prompt,
                                            .chat = params->chat,
                                            .top_k = params->base_top_k,
-                                           .max_tokens = params->max_tokens,
+                                           .max_tokens = session->n_positions_max,
                                            .cancel = params->cancel};
     costeer_error failure = {.code = COSTEER_OK};
     const costeer_err code = costeer_cloud_open(session->cloud, &request, &failure);
@@ -401,11 +448,11 @@ static costeer_err draft(costeer_session *session, const costeer_position *at, i
 {
     *n = 0;
     const costeer_delta_source *source = session->slm.source;
-    if (source == NULL || source->ops->draft == NULL || session->gate.is_off) {
+    if (source == NULL || source->ops->draft == NULL || session->gate.is_off || cs_thinking_is_under_way(session->thinking)) {
         return COSTEER_OK;
     }
     /* a draft is of use where a position follows it: at none of the last two */
-    const int32_t n_useful = session->params.max_tokens - 2 - at->position;
+    const int32_t n_useful = session->n_positions_max - 2 - at->position;
     int32_t n_max = costeer_cloud_wants_drafts(session->cloud, at->position, at->token);
     n_max = n_max < n_useful ? n_max : n_useful;
     n_max = n_max < COSTEER_WIRE_DRAFTS_MAX ? n_max : COSTEER_WIRE_DRAFTS_MAX;
@@ -478,11 +525,13 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     *report = (costeer_report){.finish = COSTEER_FINISH_NONE};
     const int64_t start = cs_clock_us();
     session->n_tokens = 0;
+    session->n_answer = 0;
     session->is_local = false;
     session->gate = (costeer_gate){.params = session->params.gate};
     cs_follower_reset(&session->slm, session->params.strength);
     cs_chooser_reset(session->chooser);
     cs_text_out_reset(session->text);
+    cs_thinking_reset(session->thinking);
     costeer_err code = open_cloud(session, prompt, n_prompt, report, err);
     code = code == COSTEER_OK ? run_positions(session, start, report, err) : code;
     report->n_slm_steps = cs_follower_n_batches(&session->slm);
@@ -490,6 +539,7 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     close_cloud(session);
     costeer_cloud_read_stats(session->cloud, &report->cloud); /* after the end, when the cloud has told its account */
     if (code != COSTEER_EABORTED) {                           /* what was held back is part of the answer, however it ended */
+        cs_thinking_finish(session->thinking);
         cs_text_out_finish(session->text);
         if (!hand_out_text(session) && code == COSTEER_OK) {
             code = cs_error_set(err, COSTEER_EABORTED, "session", "stopped by the caller's callback at the end");

@@ -38,7 +38,7 @@ static costeer_err set_prompts(const costeer_eval *eval, costeer_ensemble *ensem
                                               .with_all = with,
                                               .llm_template = eval->params.llm_template,
                                               .slm_template = eval->params.slm_template,
-                                              .max_tokens = row->max_tokens};
+                                              .max_tokens = row->max_tokens + eval->fit.n_reasoning};
     const costeer_err code = costeer_ensemble_set_prompts(ensemble, &prompts, err);
     free(message);
     return code;
@@ -66,17 +66,35 @@ static costeer_session_params make_params(const costeer_eval *eval, const costee
     return params;
 }
 
+/* How the model that gives the base reasons, when the rows let it. */
+static costeer_err find_reasoning(const costeer_eval *eval, const costeer_model *model, const costeer_eval_row *row,
+                                  const costeer_eval_item *item, costeer_reasoning *out, costeer_error *err)
+{
+    costeer_prompt prompt = cs_fit_make_prompt(&eval->fit, row, NULL, false);
+    const char *own = costeer_method_uses_llm(item->method) ? eval->params.llm_template : eval->params.slm_template;
+    if (!prompt.thinking || prompt.answer_prefix != NULL) {
+        return COSTEER_OK;
+    }
+    prompt.chat_template = own != NULL ? own : prompt.chat_template;
+    return costeer_reasoning_find(model, &prompt, out, err);
+}
+
 static costeer_err answer(const costeer_eval *eval, const costeer_ensemble_parts *parts, const costeer_eval_row *row,
                           const costeer_eval_item *item, cs_eval_answer *out)
 {
-    const costeer_session_params params = make_params(eval, parts, row, item, out);
+    costeer_session_params params = make_params(eval, parts, row, item, out);
     const costeer_vocab vocab = costeer_model_vocab(parts->model);
     costeer_session *session = NULL;
-    costeer_err code = costeer_session_create(parts->cloud, parts->deltas, &vocab, &params, &session, &out->error);
+    costeer_reasoning reasoning = {.begin = NULL};
+    params.reasoning = &reasoning;
+    costeer_err code = find_reasoning(eval, parts->model, row, item, &reasoning, &out->error);
+    code =
+        code != COSTEER_OK ? code : costeer_session_create(parts->cloud, parts->deltas, &vocab, &params, &session, &out->error);
     if (code == COSTEER_OK) {
         code = costeer_session_run(session, parts->prompt, parts->n_prompt, &out->report, &out->error);
     }
     costeer_session_free(session);
+    costeer_reasoning_dispose(&reasoning);
     out->exposure = params.details ? out->exposure : (double)NAN;
     return code;
 }

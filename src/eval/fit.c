@@ -56,6 +56,7 @@ void cs_fit_init(cs_fit *fit, const costeer_eval_params *params)
     const costeer_ensemble_params *m = &params->models;
     *fit = (cs_fit){.form = params->form,
                     .max_tokens = params->session.max_tokens,
+                    .n_reasoning = params->form.thinking ? params->session.reasoning_budget + COSTEER_REASONING_MARGIN : 0,
                     .truncates = params->truncates};
     fit->is_remote = m->connect != NULL;
     int32_t llm = m->llm == NULL ? 0 : cs_fit_window(m->llm, m->n_ctx);
@@ -126,6 +127,7 @@ static costeer_err measure_row(const cs_fit *fit, const costeer_eval_row *row, m
         int64_t room = INT32_MAX;
         code = costeer_prompt_build(p->model, &prompt, &tokens, err);
         code = code == COSTEER_OK ? find_room(fit, row, p, tokens.n, &room, err) : code;
+        room -= fit->n_reasoning;
         if (code == COSTEER_OK && room < out->room) {
             *out = (measure){.room = (int32_t)(room < INT32_MIN ? INT32_MIN : room), .n_tokens = tokens.n, .prompt = p};
         }

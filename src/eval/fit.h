@@ -9,8 +9,8 @@ typedef struct cs_fit_prompt {
     const costeer_model *model;
     bool is_with; /**< with the context */
     int32_t n_ctx;
-    bool is_foreign;  /**< its tokens are not those of the answer */
-    const char *what; /**< for messages: "the SLM's prompt with the context" */
+    bool is_foreign;           /**< its tokens are not those of the answer */
+    const char *what;          /**< for messages: "the SLM's prompt with the context" */
     const char *chat_template; /**< as in costeer_prompt */
 } cs_fit_prompt;
 
@@ -21,9 +21,10 @@ typedef struct cs_fit {
     cs_fit_prompt prompts[CS_FIT_PROMPTS_MAX];
     size_t n_prompts;
     const costeer_model *spelling; /**< of the answer's tokens, for prompts that are foreign */
-    costeer_prompt form; /**< what all prompts have */
+    costeer_prompt form;           /**< what all prompts have */
     int32_t max_tokens;
-    bool is_remote; /* the LLM runs elsewhere */
+    int32_t n_reasoning; /**< tokens that are kept free for it beside the answer's */
+    bool is_remote;      /* the LLM runs elsewhere */
     bool truncates;
 } cs_fit;
 

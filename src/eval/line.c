@@ -74,9 +74,10 @@ static int set_answer(json_t *object, const cs_eval_answer *answer)
     const struct {
         const char *name;
         int32_t value;
-    } counts[] = {{"n_tokens", r->n_tokens},       {"n_steered", r->n_steered},       {"n_gated", r->n_gated},
-                  {"n_slm_steps", r->n_slm_steps}, {"n_slm_tokens", r->n_slm_tokens}, {"n_uncertified", r->n_uncertified},
-                  {"n_near_ties", r->n_near_ties}};
+    } counts[] = {{"n_tokens", r->n_tokens},           {"n_reasoning", r->n_reasoning},
+                  {"n_steered", r->n_steered},         {"n_gated", r->n_gated},
+                  {"n_slm_steps", r->n_slm_steps},     {"n_slm_tokens", r->n_slm_tokens},
+                  {"n_uncertified", r->n_uncertified}, {"n_near_ties", r->n_near_ties}};
     const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
     int failed = json_object_set_new(object, "answer", json_stringn(text, answer->text.n_bytes));
     failed |= json_object_set_new(object, "finish", json_string(costeer_finish_name(r->finish)));

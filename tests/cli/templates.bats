@@ -128,3 +128,24 @@ refused() { # TEXT CODE PATTERN
     run --separate-stderr costeer generate -q --answer-prefix "$whole" "Plan my day."
     succeeded
 }
+
+@test "reasoning is apart from the answer, within a budget of its own" {
+    printf '{{ "<|im_start|>user\n" + messages[-1].content + "<|im_end|>\n<|im_start|>assistant\n" }}{%% if enable_thinking %%}{{ "<think>\n" }}{%% else %%}{{ "<think></think>" }}{%% endif %%}' >"$own"
+    costeer generate --json --context "$notes" --llm-template "$own" --thinking on --thinking-budget 6 --max-tokens 5 "Plan my day." >"$out"
+    json "$out" 'd["n_reasoning"] > 6 and d["reasoning"] and "think>" not in d["reasoning"] + d["text"]'
+    json "$out" '0 < d["n_tokens"] - d["n_reasoning"] <= 5 and len(d["tokens"]) == d["n_tokens"] and d["n_gated"] == 0'
+    run --separate-stderr costeer generate --context "$notes" --llm-template "$own" --thinking on --thinking-budget 6 --max-tokens 5 "Plan my day."
+    TEXT=$output json "$out" 'd["text"] == __import__("os").environ["TEXT"]'
+    SAID=$stderr json "$out" 'd["reasoning"].strip() in __import__("os").environ["SAID"]'
+    run --separate-stderr costeer generate -q --context "$notes" --llm-template "$own" --thinking on --thinking-budget 6 --max-tokens 5 "Plan my day."
+    succeeded
+    costeer generate --json --llm-template "$own" "Plan my day." >"$out"
+    json "$out" 'd["n_reasoning"] == 0 and d["reasoning"] is None'
+    costeer prompt --json --llm-template "$own" --thinking on "Hi" >"$out"
+    json "$out" 'd["prompts"][0]["text"].endswith("assistant\n<think>\n")'
+}
+
+@test "a template without a reasoning is told of" {
+    run --separate-stderr costeer generate --thinking on --max-tokens 4 "Hi"
+    failed_with 0 'has no reasoning that is known; --thinking on changes nothing but what it is told'
+}

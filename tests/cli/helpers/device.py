@@ -150,12 +150,13 @@ def messages():
         body = b"".join(wire.text(role) + wire.text(text) for role, text in pairs)
         device.send(bytes([2, 0, 2]) + bytes([0, 8, 20]) + wire.varint(len(pairs)) + body + wire.varint(0))
 
-    for pairs in ([("user", "Hello")], [("system", "Be kind."), ("user", "Hello")]):
+    turns = [("user", "Hello"), ("assistant", "Hi."), ("user", "Bye")]
+    for pairs in (turns[:1], [("system", "Be kind."), *turns[:1]], turns, [("system", "Be kind."), *turns]):
         ask(*pairs)
         device.next("distribution")
         device.send(wire.close())
         device.account()
-    for pairs in ([("user", "a"), ("user", "b")], [("system", "a")], [("user", "")]):
+    for pairs in (turns[:2], [("user", "a"), ("tool", "b"), ("user", "c")], [("user", "a"), ("system", "b"), ("user", "c")], [("system", "a")], [("user", "")]):
         ask(*pairs)
         error = device.error(wire.PROTOCOL)
         assert error["message"].startswith("messages: "), error
