@@ -78,6 +78,13 @@ COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const 
 COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
                                              costeer_error *err);
 
+/**
+ * How many of the first tokens spell a text, each of them text itself: a control token, or another vocabulary's, spells none.
+ *
+ * @return 0: they do not, or not to its end
+ */
+COSTEER_API size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text);
+
 /** How a model's reasoning looks in its text. All-zero: it has none, or was not let. */
 typedef struct costeer_reasoning {
     const char *begin;      /**< the mark before it, NULL: nothing is reasoned */

@@ -103,6 +103,18 @@ static int judge(cs_chat *chat, const cs_choice *choice, const cs_cli_answer *an
     }
 }
 
+/* A line a turn would be in the way of who reads; who asks for it gets it. */
+static void print_summary(const cs_chat *chat, const cs_cli_answer *answer)
+{
+    const costeer_report *r = &answer->report;
+    char cloud[160] = "";
+    if (chat->setup.settings.verbose && (answer->status == COSTEER_OK || answer->status == COSTEER_ECANCELED)) {
+        cs_fail(CS_EXIT_OK, "%d tokens, the first after %.2f s, %.0f tok/s, %d steered, %s%s", (int)r->n_tokens,
+                (double)r->prefill_us / 1e6, cs_cli_answer_rate(answer), (int)r->n_steered, cs_cli_answer_finish(answer),
+                cs_report_cloud_summary(&chat->setup, answer, cloud, sizeof cloud));
+    }
+}
+
 /* Answer the present query with the present conversation. */
 static int answer(turn *t, cs_cli_answer *out)
 {
@@ -130,6 +142,7 @@ static int answer(turn *t, cs_cli_answer *out)
     cs_prompt_progress_clear(&s->progress);
     chat->asked_us = cs_clock_us();
     exit_code = end_text(chat, out);
+    print_summary(chat, out);
     cs_report_tell_local(s, out);
     cs_report_tell_empty(s, t->choice, out);
     return exit_code == CS_EXIT_OK ? judge(chat, t->choice, out) : exit_code;

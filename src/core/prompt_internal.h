@@ -20,13 +20,6 @@ costeer_err cs_prompt_check(const costeer_prompt *prompt, costeer_error *err);
 /** Index of the message that takes the context: the user's first among turns, n_turns: the query. */
 size_t cs_prompt_first_user(const costeer_prompt *prompt);
 
-/**
- * How many of the first tokens spell a text, each of them text itself: a control token, or another vocabulary's, spells none.
- *
- * @return 0: they do not, or not to its end
- */
-size_t cs_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text);
-
 /** A prompt as the template renders it, owned by the caller. */
 typedef struct cs_prompt_parts {
     cs_chat_rendering rendering;

@@ -177,7 +177,7 @@ static costeer_err tokenize_parts(const reading *r, const cs_chat_rendering *par
 
 /* ---- answers of earlier turns ------------------------------------------------------------------------------------ */
 
-size_t cs_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text)
+size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text)
 {
     size_t left = strlen(text);
     size_t i = 0;
@@ -202,7 +202,7 @@ static costeer_tokens find_answer(const costeer_model *model, const costeer_prom
         if (message->n_ids == 0 || strlen(message->content) != n || memcmp(message->content, text, n) != 0) {
             continue;
         }
-        const size_t n_spelled = cs_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
+        const size_t n_spelled = costeer_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
         if (n_spelled > 0) {
             *turn = i + 1;
             return (costeer_tokens){.ids = (int32_t *)message->ids, .n = n_spelled}; /* only read */

@@ -5,8 +5,6 @@
  */
 #include "server/node_said.h"
 
-#include "core/prompt_internal.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,7 +42,7 @@ void cs_said_recall(const cs_said *said, const costeer_model *model, costeer_mes
     for (size_t i = 0; i < n_turns; i++) {
         for (size_t a = said->n; a > 0 && turns[i].n_ids == 0 && strcmp(turns[i].role, "assistant") == 0; a--) {
             const costeer_tokens *answer = &said->answers[a - 1];
-            if (cs_prompt_count_spelled(model, answer->ids, answer->n, turns[i].content) > 0) {
+            if (costeer_prompt_count_spelled(model, answer->ids, answer->n, turns[i].content) > 0) {
                 turns[i].ids = answer->ids;
                 turns[i].n_ids = answer->n;
             }

@@ -300,8 +300,10 @@ static void test_turns__a_later_turn_computes_its_own_tokens_only(void **state)
     talk t;
     start(&t);
     char *words = long_text(slm, 300);
-    char *first = malloc(strlen(words) + 32);
-    (void)sprintf(first, "%s\n%s", words, queries[0]);
+    const size_t n_first = strlen(words) + strlen(queries[0]) + 2;
+    char *first = malloc(n_first);
+    assert_non_null(first);
+    (void)snprintf(first, n_first, "%s\n%s", words, queries[0]);
     say(&t, context, first);
     assert_true(t.n_llm > 300 && t.n_slm > 300);
     for (size_t i = 1; i < 4; i++) {
