@@ -150,6 +150,9 @@ COSTEER_API costeer_err costeer_batch_deepen(costeer_batch_answer *answer, int32
 COSTEER_API void costeer_batch_hold(costeer_batch_answer *answer);
 COSTEER_API void costeer_batch_release(costeer_batch_answer *answer);
 
+/** Copy the answer's first tokens: those accepted, then those assumed. Returns how many, at most n_max. */
+COSTEER_API size_t costeer_batch_read_tokens(const costeer_batch_answer *answer, int32_t *out, size_t n_max);
+
 /** Forget an answer, in any state; on_end follows (soon, from the batcher's thread). The pointer must not be used afterwards. */
 COSTEER_API void costeer_batch_close(costeer_batch_answer *answer);
 

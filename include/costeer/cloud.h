@@ -75,6 +75,7 @@ typedef struct costeer_cloud_ops {
     /** How many drafts are of use with commit(position, token); NULL: never any. */
     int32_t (*wants_drafts)(const costeer_cloud *self, int32_t position, int32_t token);
     void (*read_stats)(const costeer_cloud *self, costeer_cloud_stats *out); /**< NULL: all zero */
+    void (*keep)(costeer_cloud *self);                                       /**< NULL: there is nothing to keep */
 } costeer_cloud_ops;
 
 /** Base of every adapter: an adapter's struct begins with one. */
@@ -114,6 +115,13 @@ COSTEER_API costeer_err costeer_cloud_commit_drafts(costeer_cloud *cloud, int32_
 
 /** What the open answer, or the last one, has cost so far. */
 COSTEER_API void costeer_cloud_read_stats(const costeer_cloud *cloud, costeer_cloud_stats *out);
+
+/**
+ * Between answers: show that another one may come, so that a cloud at the other end of a connection keeps it, and what it has
+ * computed. Every 15 s is often enough for our node's idle time-out. Never blocks; a connection that is lost comes back with the
+ * next answer.
+ */
+COSTEER_API void costeer_cloud_keep(costeer_cloud *cloud);
 
 /** End the answer, in any state; the cloud can be opened again. Waits for a running step to be abandoned. */
 COSTEER_API void costeer_cloud_close(costeer_cloud *cloud);

@@ -75,6 +75,10 @@ COSTEER_API costeer_err costeer_ensemble_create(const costeer_ensemble_params *p
                                                 costeer_error *err);
 COSTEER_API void costeer_ensemble_free(costeer_ensemble *ensemble);
 
+/** Change the number of contexts; the SLM's state is made anew when it is another. New prompts have to be set. Threads: one at a
+ * time. */
+COSTEER_API costeer_err costeer_ensemble_set_n_contexts(costeer_ensemble *ensemble, int32_t n_contexts, costeer_error *err);
+
 /** Set the prompts. Errors of building one come from costeer_ensemble_use(), which builds those that a method needs. */
 COSTEER_API costeer_err costeer_ensemble_set_prompts(costeer_ensemble *ensemble, const costeer_ensemble_prompts *prompts,
                                                      costeer_error *err);

@@ -12,6 +12,10 @@ extern "C" {
 typedef struct costeer_message {
     const char *role;    /**< "user" or "assistant" */
     const char *content; /**< UTF-8 */
+    const int32_t *ids;  /**< [n_ids] the tokens that an assistant wrote the content with; more may follow it; NULL: unknown.
+                            They are used where they spell the content in the model's vocabulary and the template keeps it whole,
+                            so that what was computed for them can be kept; else the content is tokenized */
+    size_t n_ids;
 } costeer_message;
 
 /** A prompt in parts. NULL or empty parts are left out; all-zero but the query is a request with the model's own template. */
@@ -73,6 +77,13 @@ COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const 
  */
 COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
                                              costeer_error *err);
+
+/**
+ * How many of the first tokens spell a text, each of them text itself: a control token, or another vocabulary's, spells none.
+ *
+ * @return 0: they do not, or not to its end
+ */
+COSTEER_API size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text);
 
 /** How a model's reasoning looks in its text. All-zero: it has none, or was not let. */
 typedef struct costeer_reasoning {

@@ -464,19 +464,13 @@ static int read_line(reader *r, const char *bytes, size_t n)
     return exit_code == CS_EXIT_OK && r->no_memory ? cs_fail(CS_EXIT_INTERNAL, "out of memory") : exit_code;
 }
 
-int cs_audit_file_read(const char *path, cs_audit_file *out)
+int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_audit_file *out)
 {
-    char *text;
-    size_t n_bytes;
-    reader r = {.name = strcmp(path, "-") == 0 ? "standard input" : path, .audit = out, .next_position = -1};
+    reader r = {.name = name, .audit = out, .next_position = -1};
     memset(out, 0, sizeof *out);
     r.request.cap = r.told.cap = FILE_BYTES_MAX;
     for (int i = 0; i < CS_AUDIT_PLACES; i++) {
         out->texts[i].cap = FILE_BYTES_MAX;
-    }
-    int error = cs_file_read(path, FILE_BYTES_MAX, cs_interrupt_wait_readable, &text, &n_bytes);
-    if (error != 0) {
-        return cs_fail_input(r.name, error, FILE_BYTES_MAX);
     }
     int exit_code = CS_EXIT_OK;
     for (size_t at = 0; at < n_bytes && exit_code == CS_EXIT_OK;) {
@@ -489,6 +483,20 @@ int cs_audit_file_read(const char *path, cs_audit_file *out)
     drop_draft(&r, 0, CS_AUDIT_UNSETTLED);
     cs_buffer_dispose(&r.request);
     cs_buffer_dispose(&r.told);
+    return exit_code;
+}
+
+int cs_audit_file_read(const char *path, cs_audit_file *out)
+{
+    char *text;
+    size_t n_bytes;
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    memset(out, 0, sizeof *out);
+    int error = cs_file_read(path, FILE_BYTES_MAX, cs_interrupt_wait_readable, &text, &n_bytes);
+    if (error != 0) {
+        return cs_fail_input(name, error, FILE_BYTES_MAX);
+    }
+    const int exit_code = cs_audit_text_read(name, text, n_bytes, out);
     free(text);
     return exit_code;
 }

@@ -64,6 +64,9 @@ const char *cs_audit_place_name(int place);
  * @return an exit code; the message gives file and line and shows nothing of the texts
  */
 int cs_audit_file_read(const char *path, cs_audit_file *out);
+
+/** Read and check the text of such a file; `name` for messages. The same otherwise. */
+int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_audit_file *out);
 void cs_audit_file_dispose(cs_audit_file *audit);
 
 #endif

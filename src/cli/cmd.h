@@ -22,6 +22,7 @@ typedef struct cs_command {
 } cs_command;
 
 extern const cs_command cs_command_generate;
+extern const cs_command cs_command_chat;
 extern const cs_command cs_command_compare;
 extern const cs_command cs_command_prompt;
 extern const cs_command cs_command_node;

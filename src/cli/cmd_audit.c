@@ -2,19 +2,15 @@
  * costeer audit: the user's own check of what was sent. The words of the context that it found are shown: who runs it has both
  * files and asked for it.
  */
-#include "cli/audit_file.h"
+#include "cli/audit_show.h"
 #include "cli/cmd.h"
 #include "cli/inputs.h"
 #include "cli/json.h"
 #include "cli/message.h"
-#include "cli/overlap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* More than a person reads; their number is told all the same. */
-#define RUNS_SHOWN 50
 
 typedef struct audit_settings {
     cs_option_list contexts;
@@ -25,9 +21,7 @@ typedef struct auditing {
     audit_settings settings;
     cs_audit_file audit;
     char *contexts[CS_OPTION_LIST_MAX];
-    json_t *runs; /* [{"place", "text"}] */
-    int place;    /* being searched */
-    int64_t n_violations;
+    cs_audit_finding finding;
     cs_output out;
 } auditing;
 
@@ -41,38 +35,6 @@ static const cs_option options[] = {
 };
 
 static const cs_option_group group = CS_OPTION_GROUP("Options", options);
-
-/* ---- searching --------------------------------------------------------------------------------------------------- */
-
-/* A draft is no secret any more when the answer says the same. */
-static bool is_violation(const auditing *a, const char *run, size_t n_bytes)
-{
-    const cs_buffer *emitted = &a->audit.texts[CS_AUDIT_EMITTED];
-    bool is_draft = a->place == CS_AUDIT_WITHDRAWN || a->place == CS_AUDIT_UNSETTLED;
-    return a->place != CS_AUDIT_EMITTED && !(is_draft && cs_overlap_contains(emitted->bytes, emitted->n_bytes, run, n_bytes));
-}
-
-static bool on_run(const char *run, size_t n_bytes, void *user)
-{
-    auditing *a = user;
-    bool violates = is_violation(a, run, n_bytes);
-    a->n_violations += violates;
-    json_t *found = json_pack("{s:s, s:o, s:b}", "place", cs_audit_place_name(a->place), "text", cs_json_text(run, n_bytes),
-                              "violation", violates);
-    return json_array_append_new(a->runs, found) == 0;
-}
-
-static int search(auditing *a)
-{
-    cs_overlap *overlap = cs_overlap_create((const char *const *)a->contexts, a->settings.contexts.n);
-    bool ok = overlap != NULL;
-    for (a->place = 0; ok && a->place < CS_AUDIT_PLACES; a->place++) {
-        const cs_buffer *text = &a->audit.texts[a->place];
-        ok = text->n_bytes == 0 || cs_overlap_find(overlap, text->bytes, text->n_bytes, on_run, a);
-    }
-    cs_overlap_free(overlap);
-    return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
-}
 
 /* ---- showing ----------------------------------------------------------------------------------------------------- */
 
@@ -97,60 +59,12 @@ static json_t *make_report(const auditing *a)
         (json_int_t)u->n_drafts, "withdrawn", (json_int_t)u->n_withdrawn, "unsettled", (json_int_t)u->n_unsettled, "corrections",
         (json_int_t)u->kinds[CS_AUDIT_CORRECT].n, "deepenings", (json_int_t)u->kinds[CS_AUDIT_DEEPEN].n);
     if (report != NULL && a->settings.contexts.n > 0 &&
-        (json_object_set(report, "context_runs", a->runs) |
-         json_object_set_new(report, "violations", json_integer(a->n_violations))) != 0) {
+        (json_object_set(report, "context_runs", a->finding.runs) |
+         json_object_set_new(report, "violations", json_integer(a->finding.n_violations))) != 0) {
         json_decref(report);
         return NULL;
     }
     return report;
-}
-
-static void print_counts(auditing *a)
-{
-    const cs_audit_file *u = &a->audit;
-    cs_output_print(&a->out, "messages     %lld, %lld bytes\n", (long long)u->n_messages, (long long)u->n_bytes);
-    for (int i = 0; i < CS_AUDIT_KINDS; i++) {
-        if (u->kinds[i].n > 0) {
-            cs_output_print(&a->out, "  %-10s %lld, %lld bytes\n", cs_audit_kind_name(i), (long long)u->kinds[i].n,
-                            (long long)u->kinds[i].n_bytes);
-        }
-    }
-    cs_output_print(&a->out, "answers      %lld, taken up again %lld times\n", (long long)u->n_answers, (long long)u->n_reopened);
-    cs_output_print(&a->out, "tokens       %lld told, of them %lld as drafts, %lld withdrawn, %lld unsettled\n",
-                    (long long)u->n_tokens, (long long)u->n_drafts, (long long)u->n_withdrawn, (long long)u->n_unsettled);
-    cs_output_print(&a->out, "fields       all known\n");
-}
-
-static void print_runs(auditing *a, bool violations, const char *title)
-{
-    size_t i;
-    json_t *run;
-    size_t n = 0;
-    json_array_foreach(a->runs, i, run)
-    {
-        const json_t *text = json_object_get(run, "text");
-        if (json_is_true(json_object_get(run, "violation")) != violations || n++ >= RUNS_SHOWN) {
-            continue;
-        }
-        cs_output_print(&a->out, "%s  %-10s ", n == 1 ? title : "", json_string_value(json_object_get(run, "place")));
-        cs_output_write(&a->out, json_string_value(text), json_string_length(text));
-        cs_output_write(&a->out, "\n", 1);
-    }
-    if (n > RUNS_SHOWN) {
-        cs_output_print(&a->out, "  and %zu more\n", n - RUNS_SHOWN);
-    }
-}
-
-static void print_finding(auditing *a)
-{
-    const int64_t n_emitted = (int64_t)json_array_size(a->runs) - a->n_violations;
-    if (n_emitted + a->n_violations == 0) {
-        cs_output_print(&a->out, "context      no phrase of it (16 bytes, or three words) was sent\n");
-        return;
-    }
-    cs_output_print(&a->out,
-                    "context      %lld phrases of it (16 bytes, or three words) sent in the answer, %lld anywhere else\n",
-                    (long long)n_emitted, (long long)a->n_violations);
 }
 
 static int show(auditing *a)
@@ -160,12 +74,7 @@ static int show(auditing *a)
     if (a->settings.json) {
         exit_code = cs_json_print(&a->out, make_report(a));
     } else {
-        print_counts(a);
-        if (a->settings.contexts.n > 0) {
-            print_finding(a);
-        }
-        print_runs(a, false, "in the answer:\n");
-        print_runs(a, true, "elsewhere:\n");
+        cs_audit_print(&a->out, &a->audit, a->settings.contexts.n > 0 ? &a->finding : NULL);
     }
     int error = cs_output_close(&a->out);
     return error == 0 ? exit_code : cs_fail_output(a->out.name, error);
@@ -182,18 +91,18 @@ static int run_steps(auditing *a, const cs_arguments *arguments)
     for (size_t i = 0; i < a->settings.contexts.n && exit_code == CS_EXIT_OK; i++) {
         exit_code = cs_input_read_text(a->settings.contexts.items[i], "context", &a->contexts[i]);
     }
-    a->runs = json_array();
     if (exit_code == CS_EXIT_OK && a->settings.contexts.n > 0) {
-        exit_code = search(a);
+        exit_code = cs_audit_search(&a->audit, (const char *const *)a->contexts, a->settings.contexts.n, &a->finding);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = show(a);
     }
-    if (exit_code != CS_EXIT_OK || a->n_violations == 0) {
+    if (exit_code != CS_EXIT_OK || a->finding.n_violations == 0) {
         return exit_code;
     }
     return cs_fail(CS_EXIT_INPUT, "%s: %lld run%s of the context stand%s outside the answer", arguments->items[0],
-                   (long long)a->n_violations, a->n_violations == 1 ? "" : "s", a->n_violations == 1 ? "s" : "");
+                   (long long)a->finding.n_violations, a->finding.n_violations == 1 ? "" : "s",
+                   a->finding.n_violations == 1 ? "s" : "");
 }
 
 static int run(const cs_command *self, int argc, char **argv)
@@ -206,7 +115,7 @@ static int run(const cs_command *self, int argc, char **argv)
         return exit_code;
     }
     exit_code = run_steps(&a, &arguments);
-    json_decref(a.runs);
+    cs_audit_finding_dispose(&a.finding);
     for (size_t i = 0; i < CS_OPTION_LIST_MAX; i++) {
         free(a.contexts[i]);
     }

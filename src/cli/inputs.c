@@ -165,6 +165,74 @@ static int join_contexts(cs_inputs *inputs)
     return CS_EXIT_OK;
 }
 
+static void dispose_contexts(cs_inputs *inputs)
+{
+    for (size_t i = 0; i < CS_OPTION_LIST_MAX; i++) {
+        free(inputs->contexts[i]);
+        free(inputs->names[i]);
+    }
+    free(inputs->all_contexts);
+}
+
+static int copy_contexts(const cs_inputs *from, cs_inputs *to)
+{
+    for (size_t i = 0; i < from->n_contexts; i++) {
+        to->names[i] = strdup(from->context_names[i]);
+        to->contexts[i] = strdup(from->contexts[i]);
+        to->weights[i] = from->weights[i];
+        to->context_names[i] = to->names[i];
+        to->n_contexts++;
+        if (to->names[i] == NULL || to->contexts[i] == NULL) {
+            return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+static int add_context(const char *argument, cs_inputs *to)
+{
+    if (to->n_contexts == COSTEER_DELTAS_MAX) {
+        return cs_fail(CS_EXIT_USAGE, "there are %d contexts already, as many as there can be", COSTEER_DELTAS_MAX);
+    }
+    int exit_code = read_context(argument, to);
+    const size_t last = to->n_contexts - 1;
+    if (exit_code == CS_EXIT_OK && is_empty(to, last)) {
+        exit_code = cs_fail(CS_EXIT_INPUT, "%s: the context is empty", to->context_names[last]);
+    }
+    return exit_code;
+}
+
+int cs_inputs_change_contexts(const cs_inputs *inputs, const char *argument, bool keeps, cs_inputs *out)
+{
+    memset(out, 0, sizeof *out);
+    int exit_code = keeps ? copy_contexts(inputs, out) : CS_EXIT_OK;
+    if (exit_code == CS_EXIT_OK && argument != NULL) {
+        exit_code = add_context(argument, out);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = join_contexts(out);
+    }
+    if (exit_code != CS_EXIT_OK) {
+        dispose_contexts(out);
+        memset(out, 0, sizeof *out);
+    }
+    return exit_code;
+}
+
+void cs_inputs_swap_contexts(cs_inputs *inputs, cs_inputs *other)
+{
+    const cs_inputs before = *inputs;
+    *inputs = *other;
+    *other = before;
+    inputs->query = before.query;
+    inputs->conversation = before.conversation;
+    inputs->templates = before.templates;
+    inputs->context_template = before.context_template;
+    other->query = other->context_template = NULL;
+    other->conversation = (cs_messages){.n_turns = 0};
+    other->templates = (cs_templates){.both = NULL};
+}
+
 /* ---- the query --------------------------------------------------------------------------------------------------- */
 
 static int check_query_argument(const char *query)
@@ -178,6 +246,28 @@ static int check_query_argument(const char *query)
         return cs_fail(CS_EXIT_INPUT, "the query is empty; say what to ask");
     }
     return CS_EXIT_OK;
+}
+
+static int read_conversation(const cs_settings *settings, cs_inputs *out)
+{
+    int exit_code = cs_messages_read(settings->messages, settings->is_chat, &out->conversation);
+    if (exit_code == CS_EXIT_OK && settings->system != NULL && out->conversation.system != NULL) {
+        exit_code = cs_fail(CS_EXIT_USAGE, "--system, and %s has a system message: give one", settings->messages);
+    }
+    if (exit_code == CS_EXIT_OK && out->conversation.query != NULL && (out->query = strdup(out->conversation.query)) == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    return exit_code;
+}
+
+/* What the prompts of a conversation are tried with before its first question. */
+static int make_trial(cs_inputs *out)
+{
+    if (out->query == NULL) {
+        out->query = strdup("Hello.");
+        out->is_trial = true;
+    }
+    return out->query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
 }
 
 static int read_query(const cs_settings *settings, const cs_arguments *arguments, cs_inputs *out)
@@ -194,14 +284,9 @@ static int read_query(const cs_settings *settings, const cs_arguments *arguments
         trim(out->query, strlen(out->query));
         return CS_EXIT_OK;
     }
-    if (settings->messages != NULL) {
-        const int exit_code = cs_messages_read(settings->messages, &out->conversation);
-        if (exit_code == CS_EXIT_OK && (out->query = strdup(out->conversation.query)) == NULL) {
-            return cs_fail(CS_EXIT_INTERNAL, "out of memory");
-        }
-        return exit_code == CS_EXIT_OK && settings->system != NULL && out->conversation.system != NULL
-                   ? cs_fail(CS_EXIT_USAGE, "--system, and %s has a system message: give one", settings->messages)
-                   : exit_code;
+    if (settings->messages != NULL || settings->is_chat) {
+        const int exit_code = settings->messages != NULL ? read_conversation(settings, out) : CS_EXIT_OK;
+        return exit_code == CS_EXIT_OK && settings->is_chat ? make_trial(out) : exit_code;
     }
     const char *path = settings->query_file != NULL ? settings->query_file : "-";
     if (is_stdin(path) && isatty(STDIN_FILENO) == 1 && !settings->quiet) {
@@ -226,7 +311,8 @@ static int check_sources(const cs_settings *settings, const cs_arguments *argume
     }
     const char *query_file = settings->messages != NULL ? settings->messages : settings->query_file;
     bool query_is_stdin = arguments->n == 1 ? is_stdin(arguments->items[0]) : query_file == NULL || is_stdin(query_file);
-    size_t n_stdin = query_is_stdin ? 1 : 0;
+    size_t n_stdin = query_is_stdin || settings->is_chat ? 1 : 0;
+    n_stdin += settings->is_chat && settings->messages != NULL && is_stdin(settings->messages) ? 1U : 0U;
     n_stdin += settings->text != NULL && is_stdin(settings->text) ? 1U : 0U;
     for (size_t i = 0; i < settings->contexts.n; i++) {
         double weight;
@@ -236,7 +322,8 @@ static int check_sources(const cs_settings *settings, const cs_arguments *argume
     }
     if (n_stdin > 1) {
         return cs_fail(CS_EXIT_USAGE, "standard input can be read once: give %s",
-                       query_is_stdin ? "the query as an argument or with --query-file" : "one of the texts as a file");
+                       query_is_stdin && !settings->is_chat ? "the query as an argument or with --query-file"
+                                                            : "one of the texts as a file");
     }
     return CS_EXIT_OK;
 }
@@ -293,11 +380,7 @@ costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *in
 
 void cs_inputs_dispose(cs_inputs *inputs)
 {
-    for (size_t i = 0; i < CS_OPTION_LIST_MAX; i++) {
-        free(inputs->contexts[i]);
-        free(inputs->names[i]);
-    }
-    free(inputs->all_contexts);
+    dispose_contexts(inputs);
     free(inputs->query);
     free(inputs->context_template);
     cs_messages_dispose(&inputs->conversation);

@@ -15,7 +15,8 @@ typedef struct cs_inputs {
     char *all_contexts; /**< those with a positive weight, one after the other, for a model that gets them in its prompt; may be
                            NULL */
     char *query;
-    cs_messages conversation; /**< of --messages */
+    bool is_trial;            /**< chat: nothing was asked yet, and the query only tries the prompts */
+    cs_messages conversation; /**< of --messages; chat adds to its turns */
     cs_templates templates;
     char *context_template;          /**< NULL: the default */
     char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */
@@ -32,6 +33,19 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
 
 /** Read a whole text, without the byte order mark before it and the line ends after it; "-" is standard input. */
 int cs_input_read_text(const char *path, const char *what, char **out);
+
+/**
+ * Read a context (FILE or FILE:WEIGHT) in the place of those that are there, or beside them. An empty one is refused.
+ *
+ * @param argument  NULL: none
+ * @param keeps     beside them
+ * @param[out] out  contexts and nothing else, to be swapped in; dispose of it in every case
+ * @return an exit code; the message names the file
+ */
+int cs_inputs_change_contexts(const cs_inputs *inputs, const char *argument, bool keeps, cs_inputs *out);
+
+/** Exchange the contexts of two. */
+void cs_inputs_swap_contexts(cs_inputs *inputs, cs_inputs *other);
 
 /** The prompt for a context; NULL: without. It refers to settings and inputs, and has the template of both models. */
 costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context);

@@ -25,7 +25,7 @@ static int check_keys(const char *path, size_t number, json_t *message)
 }
 
 /* What is wrong with a message at its place, NULL: nothing. */
-static const char *find_fault(json_t *message, size_t i, size_t n)
+static const char *find_fault(json_t *message, size_t i, size_t n, bool may_be_answered)
 {
     const char *role = json_string_value(json_object_get(message, "role"));
     const json_t *content = json_object_get(message, "content");
@@ -41,14 +41,14 @@ static const char *find_fault(json_t *message, size_t i, size_t n)
     if (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0) {
         return "has another role than system, user and assistant";
     }
-    if (i + 1 == n && strcmp(role, "user") != 0) {
+    if (i + 1 == n && strcmp(role, "user") != 0 && !may_be_answered) {
         return "is the last and must be the user's";
     }
     return strcmp(role, "user") == 0 && cs_text_is_blank(json_string_value(content), json_string_length(content)) ? "is empty"
                                                                                                                   : NULL;
 }
 
-static int take(const char *path, cs_messages *out)
+static int take(const char *path, bool may_be_answered, cs_messages *out)
 {
     const size_t n = json_array_size(out->list);
     out->turns = calloc(n, sizeof *out->turns);
@@ -57,7 +57,7 @@ static int take(const char *path, cs_messages *out)
     }
     for (size_t i = 0; i < n; i++) {
         json_t *message = json_array_get(out->list, i);
-        const char *fault = find_fault(message, i, n);
+        const char *fault = find_fault(message, i, n, may_be_answered);
         if (fault != NULL) {
             return cs_fail(CS_EXIT_INPUT, "%s: message %zu %s", path, i + 1, fault);
         }
@@ -69,17 +69,18 @@ static int take(const char *path, cs_messages *out)
         const char *content = json_string_value(json_object_get(message, "content"));
         if (strcmp(role, "system") == 0) {
             out->system = content;
-        } else if (i + 1 == n) {
+        } else if (i + 1 == n && strcmp(role, "user") == 0) {
             out->query = content;
         } else {
             out->turns[out->n_turns++] = (costeer_message){.role = role, .content = content};
         }
     }
-    return out->query != NULL ? CS_EXIT_OK
-                              : cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
+    return out->query != NULL || may_be_answered
+               ? CS_EXIT_OK
+               : cs_fail(CS_EXIT_INPUT, "%s: message %zu is the last and must be the user's", path, n);
 }
 
-int cs_messages_read(const char *path, cs_messages *out)
+int cs_messages_read(const char *path, bool may_be_answered, cs_messages *out)
 {
     memset(out, 0, sizeof *out);
     char *text;
@@ -97,7 +98,7 @@ int cs_messages_read(const char *path, cs_messages *out)
     if (!json_is_array(out->list) || json_array_size(out->list) == 0) {
         return cs_fail(CS_EXIT_INPUT, "%s: must be a JSON array of messages, each with role and content", path);
     }
-    return take(path, out);
+    return take(path, may_be_answered, out);
 }
 
 void cs_messages_dispose(cs_messages *messages)

@@ -16,10 +16,11 @@ typedef struct cs_messages {
 /**
  * Read a JSON array of objects with role and content: an optional system message, then user and assistant, a user's last.
  *
+ * @param may_be_answered  the last one may be the assistant's: then there is no query
  * @param[out] out  dispose of it in every case
  * @return an exit code; the message names the file and the message, and shows none of the text
  */
-int cs_messages_read(const char *path, cs_messages *out);
+int cs_messages_read(const char *path, bool may_be_answered, cs_messages *out);
 void cs_messages_dispose(cs_messages *messages);
 
 #endif

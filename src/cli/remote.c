@@ -95,24 +95,34 @@ static costeer_cloud *make_absent(const costeer_error *error)
 
 static bool write_audit(const char *line, size_t n_bytes, void *user)
 {
-    cs_output *out = user;
-    return cs_output_write(out, line, n_bytes) && cs_output_write(out, "\n", 1);
+    cs_remote *remote = user;
+    cs_buffer *sent = remote->sent;
+    if (sent != NULL && !(cs_buffer_append(sent, line, n_bytes) && cs_buffer_append(sent, "\n", 1))) {
+        remote->sent = NULL; /* what is there is told of, and that it is not all */
+    }
+    return remote->audit == NULL || (cs_output_write(remote->audit, line, n_bytes) && cs_output_write(remote->audit, "\n", 1));
 }
 
-static costeer_native_params make_node_params(const cs_settings *s, const char *token, cs_output *audit)
+static bool is_audited(const cs_remote *remote)
 {
+    return remote->audit != NULL || remote->sent != NULL;
+}
+
+static costeer_native_params make_node_params(cs_remote *remote)
+{
+    const cs_settings *s = remote->settings;
     costeer_native_params params = COSTEER_NATIVE_DEFAULTS;
     params.url = s->cloud;
     params.ca_file = s->cloud_ca;
-    params.token = token;
+    params.token = remote->token;
     params.mode = cs_settings_mode(s);
     params.window = params.mode == COSTEER_MODE_STREAMED ? s->window : 0;
     params.n_drafts = cs_settings_n_drafts(s);
     params.drafts_with_corrections = params.mode == COSTEER_MODE_STREAMED && cs_settings_drafts_privately(s);
     params.half = s->half_precision;
     params.timeout_ms = s->timeout_ms;
-    params.audit = audit != NULL ? write_audit : NULL;
-    params.audit_user = audit;
+    params.audit = is_audited(remote) ? write_audit : NULL;
+    params.audit_user = remote;
     return params;
 }
 
@@ -139,20 +149,21 @@ static void set_proxy(costeer_engine_params *params)
     params->no_proxy = find_variable(none, 2);
 }
 
-static costeer_engine_params make_engine_params(const cs_settings *s, const char *key, cs_output *audit)
+static costeer_engine_params make_engine_params(cs_remote *remote)
 {
+    const cs_settings *s = remote->settings;
     costeer_engine_params params = COSTEER_ENGINE_DEFAULTS;
     params.url = s->cloud;
     params.model = s->cloud_model;
-    params.key = key;
+    params.key = remote->token;
     params.ca_file = s->cloud_ca;
     params.mode = cs_settings_mode(s);
     params.top_k = s->base_top_k;
     params.window = params.mode == COSTEER_MODE_STREAMED ? s->window : 0;
     params.n_drafts = cs_settings_n_drafts(s);
     params.timeout_ms = s->timeout_ms;
-    params.audit = audit != NULL ? write_audit : NULL;
-    params.audit_user = audit;
+    params.audit = is_audited(remote) ? write_audit : NULL;
+    params.audit_user = remote;
     set_proxy(&params);
     return params;
 }
@@ -219,7 +230,7 @@ static void tell_of_engine(const cs_remote *remote, const costeer_engine_info *i
 
 static costeer_err connect_engine(cs_remote *remote, costeer_cloud **out, costeer_error *err)
 {
-    costeer_engine_params params = make_engine_params(remote->settings, remote->token, remote->audit);
+    costeer_engine_params params = make_engine_params(remote);
     costeer_err code = costeer_cloud_create_engine(remote->model, &params, cs_interrupt_flag(), out, err);
     if (code == COSTEER_OK) {
         const costeer_engine_info *info = costeer_cloud_engine_info(*out);
@@ -232,7 +243,7 @@ static costeer_err connect_engine(cs_remote *remote, costeer_cloud **out, costee
 
 static costeer_err connect_node(cs_remote *remote, costeer_cloud **out, costeer_error *err)
 {
-    costeer_native_params params = make_node_params(remote->settings, remote->token, remote->audit);
+    costeer_native_params params = make_node_params(remote);
     costeer_err code = costeer_cloud_create_native(remote->model, &params, cs_interrupt_flag(), out, err);
     if (code == COSTEER_OK) {
         snprintf(remote->name, sizeof remote->name, "%s", costeer_cloud_native_name(*out));

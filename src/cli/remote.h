@@ -3,6 +3,7 @@
 #define CS_CLI_REMOTE_H
 
 #include "cli/settings.h"
+#include "util/buffer.h"
 #include "util/file.h"
 
 #include <costeer/cloud.h>
@@ -14,6 +15,7 @@ typedef struct cs_remote {
     const cs_settings *settings;
     const costeer_model *model; /**< its vocabulary is the node's */
     cs_output *audit;           /**< an open output that gets every outgoing message; NULL: none */
+    cs_buffer *sent;            /**< gets the same, as long as there is room; NULL: none */
     char *token;
     bool was_asked;     /**< a connection was tried */
     const char *engine; /**< what the cloud is: "vLLM", …; NULL: a node, or not reached */

@@ -15,7 +15,9 @@
 
 #define FIELD(field) .offset = offsetof(cs_settings, field)
 
+/* The query comes first: a conversation has all but it. */
 static const cs_option input_options[] = {
+    {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
     {.name = "context",
      .kind = CS_OPTION_FILES,
      .value_name = "FILE[:WEIGHT]",
@@ -23,7 +25,6 @@ static const cs_option input_options[] = {
      .help = "Private text for the SLM; it stays on this device, but for --allow-context-upload of generate and compare. WEIGHT "
              "multiplies the strength for this context (default 1; negative: away from it). A file that exists under the whole "
              "name is taken as such. '-' is standard input. An empty one is left out; line ends at the end are not part of it"},
-    {.name = "query-file", .kind = CS_OPTION_FILE, .value_name = "FILE", FIELD(query_file), .help = "Read the query from FILE"},
     {.name = "messages",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
@@ -280,6 +281,7 @@ static const cs_option answer_options[] = {
      .help = "Seed of the draws: the same seed gives the same answer on every machine"},
 };
 
+/* Those of one answer come first: a conversation has the others. */
 static const cs_option output_options[] = {
     {.name = "json", .kind = CS_OPTION_FLAG, FIELD(json), .help = "Print one JSON object at the end instead of text"},
     {.name = "output",
@@ -319,6 +321,8 @@ const cs_option_group cs_group_methods = CS_OPTION_GROUP("Methods", methods_opti
 const cs_option_group cs_group_steering = CS_OPTION_GROUP("Steering", steering_options);
 const cs_option_group cs_group_answer = CS_OPTION_GROUP("Answer", answer_options);
 const cs_option_group cs_group_output = CS_OPTION_GROUP("Output", output_options);
+const cs_option_group cs_group_input_chat = {"Input", input_options + 1, sizeof input_options / sizeof input_options[0] - 1};
+const cs_option_group cs_group_output_chat = {"Output", output_options + 2, sizeof output_options / sizeof output_options[0] - 2};
 
 /* ---- checks ------------------------------------------------------------------------------------------------------ */
 

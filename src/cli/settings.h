@@ -71,6 +71,8 @@ typedef struct cs_settings {
     int32_t max_tokens;
     cs_option_list stop;
 
+    bool is_chat;    /**< questions are read one after the other; not an option */
+    bool no_history; /* chat */
     bool json;
     const char *trace;
     const char *audit;
@@ -88,6 +90,8 @@ extern const cs_option_group cs_group_methods; /**< several, for compare and eva
 extern const cs_option_group cs_group_steering;
 extern const cs_option_group cs_group_answer;
 extern const cs_option_group cs_group_output;
+extern const cs_option_group cs_group_input_chat;  /**< without the query's */
+extern const cs_option_group cs_group_output_chat; /**< without those of a single answer */
 
 /**
  * Check the options against each other, fill in what depends on the machine, and set where the library's messages go.

@@ -11,9 +11,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Of a conversation, what is kept of what was sent: with an engine, every request has the whole prompt. */
+#define SENT_BYTES_MAX ((size_t)64 << 20)
+
 void cs_setup_init(cs_setup *setup)
 {
     memset(setup, 0, sizeof *setup);
+    setup->sent.cap = SENT_BYTES_MAX;
     setup->out.fd = -1;
     setup->trace.fd = -1;
     setup->audit.fd = -1;
@@ -185,7 +189,7 @@ static costeer_ensemble_params make_params(cs_setup *setup)
     return params;
 }
 
-static int create_ensemble(cs_setup *setup)
+int cs_setup_set_prompts(cs_setup *setup)
 {
     const cs_settings *s = &setup->settings;
     const cs_inputs *inputs = &setup->inputs;
@@ -201,14 +205,24 @@ static int create_ensemble(cs_setup *setup)
     if (inputs->all_contexts != NULL) {
         prompts.with_all = cs_inputs_prompt(s, inputs, inputs->all_contexts);
     }
-    setup->progress.kind = cs_progress_kind_of(s->quiet, s->verbose);
-    costeer_ensemble_params params = make_params(setup);
     costeer_error err = {.code = COSTEER_OK};
-    if (costeer_ensemble_create(&params, &setup->ensemble, &err) != COSTEER_OK ||
+    if (costeer_ensemble_set_n_contexts(setup->ensemble, (int32_t)inputs->n_contexts, &err) != COSTEER_OK ||
         costeer_ensemble_set_prompts(setup->ensemble, &prompts, &err) != COSTEER_OK) {
         return cs_fail_error(&err);
     }
     return CS_EXIT_OK;
+}
+
+static int create_ensemble(cs_setup *setup)
+{
+    const cs_settings *s = &setup->settings;
+    setup->progress.kind = cs_progress_kind_of(s->quiet, s->verbose);
+    costeer_ensemble_params params = make_params(setup);
+    costeer_error err = {.code = COSTEER_OK};
+    if (costeer_ensemble_create(&params, &setup->ensemble, &err) != COSTEER_OK) {
+        return cs_fail_error(&err);
+    }
+    return cs_setup_set_prompts(setup);
 }
 
 /* What each choice needs is made before the first one answers, so that nothing is computed for a command that fails. */
@@ -251,6 +265,7 @@ static int open_models(cs_setup *setup)
     }
     if (exit_code == CS_EXIT_OK) {
         setup->remote.model = cs_pair_spelling(&setup->pair);
+        setup->remote.sent = setup->settings.is_chat ? &setup->sent : NULL;
         exit_code = create_ensemble(setup);
     }
     if (exit_code == CS_EXIT_OK) {
@@ -280,7 +295,7 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
         exit_code = cs_choices_check_upload(s, &setup->choices);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_choices_check_contexts(&setup->choices, s->contexts.n > 0, true);
+        exit_code = cs_choices_check_contexts(&setup->choices, s->contexts.n > 0 || s->is_chat, true);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = cs_setup_read(setup, arguments);
@@ -402,6 +417,7 @@ int cs_setup_dispose(cs_setup *setup, int exit_code)
         int error = cs_output_close(&setup->audit);
         exit_code = error != 0 && exit_code == CS_EXIT_OK ? cs_fail_output(setup->audit.name, error) : exit_code;
     }
+    cs_buffer_dispose(&setup->sent);
     cs_prompt_progress_dispose(&setup->progress);
     cs_remote_dispose(&setup->remote);
     cs_pair_dispose(&setup->pair);

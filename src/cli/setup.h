@@ -20,6 +20,7 @@ typedef struct cs_setup {
     cs_pair pair;
     cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
+    cs_buffer sent;   /**< chat: what was sent to the cloud, as --audit writes it */
     costeer_ensemble *ensemble;
     costeer_reasoning reasoning; /**< of the model that gives the base of the choice last put together */
 } cs_setup;
@@ -36,6 +37,9 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
 
 /** The part of it that loads nothing: open the outputs and read the texts. Returns an exit code. */
 int cs_setup_read(cs_setup *setup, const cs_arguments *arguments);
+
+/** Give the ensemble the prompts that follow from the inputs as they are now. Returns an exit code. */
+int cs_setup_set_prompts(cs_setup *setup);
 
 /** Put together what a choice needs; `out` is valid until the next call. Returns an exit code. */
 int cs_setup_use(cs_setup *setup, const cs_choice *choice, costeer_ensemble_parts *out);

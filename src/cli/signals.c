@@ -23,7 +23,7 @@ static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 
 static void on_signal(int number)
 {
-    last_signal = number;
+    last_signal = number == SIGINT && atomic_load(&interrupted) ? last_signal : number;
     atomic_store(&interrupted, true);
 }
 
@@ -86,25 +86,63 @@ bool cs_interrupted(void)
     return atomic_load(&interrupted);
 }
 
-/* A signal between the check of the flag and a blocking read would be lost: they are let through only inside pselect(). */
-bool cs_interrupt_wait_readable(int fd)
+static void block_ours(sigset_t *before)
 {
     sigset_t ours;
-    sigset_t before;
     sigemptyset(&ours);
     for (size_t i = 0; i < N_NUMBERS; i++) {
         sigaddset(&ours, numbers[i]);
     }
-    pthread_sigmask(SIG_BLOCK, &ours, &before);
-    bool goes_on = !cs_interrupted();
-    if (goes_on && fd < FD_SETSIZE) {
+    pthread_sigmask(SIG_BLOCK, &ours, before);
+}
+
+/* A signal between the check of the flag and a blocking read would be lost: they are let through only inside pselect(). */
+static int wait_readable(int fd, const struct timespec *timeout)
+{
+    sigset_t before;
+    block_ours(&before);
+    int result = cs_interrupted() ? -1 : 1;
+    if (result > 0 && fd < FD_SETSIZE) {
         fd_set readable;
         FD_ZERO(&readable);
         FD_SET(fd, &readable);
-        goes_on = pselect(fd + 1, &readable, NULL, NULL, NULL, &before) >= 0 || errno != EINTR;
+        const int n = pselect(fd + 1, &readable, NULL, NULL, timeout, &before);
+        result = n > 0 || (n < 0 && errno != EINTR) ? 1 : n;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return goes_on;
+    return result;
+}
+
+bool cs_interrupt_wait_readable(int fd)
+{
+    return wait_readable(fd, NULL) > 0;
+}
+
+int cs_interrupt_wait_readable_for(int fd, int ms)
+{
+    const struct timespec timeout = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    return wait_readable(fd, &timeout);
+}
+
+void cs_interrupt_keep_asking(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGINT, NULL, &action) == 0 && action.sa_handler == on_signal) {
+        action.sa_flags &= ~(int)SA_RESETHAND;
+        sigaction(SIGINT, &action, NULL);
+    }
+}
+
+bool cs_interrupt_take(void)
+{
+    sigset_t before;
+    block_ours(&before);
+    const bool is_taken = cs_interrupted() && last_signal == SIGINT;
+    if (is_taken) {
+        atomic_store(&interrupted, false);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return is_taken;
 }
 
 int cs_interrupt_exit_code(void)

@@ -18,6 +18,15 @@ bool cs_interrupted(void);
 /** Wait until a descriptor can be read; false when a signal came, also one that came just before the call. */
 bool cs_interrupt_wait_readable(int fd);
 
+/** Wait for that, but no longer than `ms`. 1: it can be read; 0: not yet; −1: a signal came. */
+int cs_interrupt_wait_readable_for(int fd, int ms);
+
+/** From now on no number of SIGINTs kills: cs_interrupt_take() goes on after each. Other signals are what they were. */
+void cs_interrupt_keep_asking(void);
+
+/** True when all that came is SIGINT, and it is forgotten; false: nothing came, or another signal did and stays. */
+bool cs_interrupt_take(void);
+
 /** 128 + the number of the signal that came; 130 when none did. */
 int cs_interrupt_exit_code(void);
 

@@ -10,6 +10,7 @@
 
 #include <costeer/wire.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* How often to look for a slot that has fallen idle while others wait. */
@@ -364,6 +365,16 @@ void costeer_batch_hold(costeer_batch_answer *answer)
 void costeer_batch_release(costeer_batch_answer *answer)
 {
     set_held(answer, false);
+}
+
+size_t costeer_batch_read_tokens(const costeer_batch_answer *answer, int32_t *out, size_t n_max)
+{
+    (void)pthread_mutex_lock(&answer->batcher->mutex);
+    const cs_answer *state = &answer->state;
+    const size_t n = (size_t)state->n_known < n_max ? (size_t)state->n_known : n_max;
+    memcpy(out, state->tokens + state->n_prompt, n * sizeof *out);
+    (void)pthread_mutex_unlock(&answer->batcher->mutex);
+    return n;
 }
 
 void costeer_batch_close(costeer_batch_answer *answer)

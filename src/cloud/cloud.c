@@ -76,6 +76,13 @@ void costeer_cloud_read_stats(const costeer_cloud *cloud, costeer_cloud_stats *o
     }
 }
 
+void costeer_cloud_keep(costeer_cloud *cloud)
+{
+    if (cloud != NULL && cloud->ops->keep != NULL) {
+        cloud->ops->keep(cloud);
+    }
+}
+
 void costeer_cloud_close(costeer_cloud *cloud)
 {
     if (cloud != NULL) {

@@ -17,6 +17,13 @@
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
+static costeer_err check_n_contexts(int32_t n, costeer_error *err)
+{
+    return n >= 0 && n <= COSTEER_DELTAS_MAX
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_EINVAL, "ensemble", "%d contexts; give 0 to %d", n, COSTEER_DELTAS_MAX);
+}
+
 costeer_err cs_ensemble_create_pooled(const costeer_ensemble_params *params, const cs_ensemble_engines *engines,
                                       costeer_ensemble **out, costeer_error *err)
 {
@@ -24,8 +31,9 @@ costeer_err cs_ensemble_create_pooled(const costeer_ensemble_params *params, con
         return cs_error_set(err, COSTEER_EINVAL, "ensemble", "params and out must not be NULL");
     }
     *out = NULL;
-    if (params->n_contexts < 0 || params->n_contexts > COSTEER_DELTAS_MAX) {
-        return cs_error_set(err, COSTEER_EINVAL, "ensemble", "%d contexts; give 0 to %d", params->n_contexts, COSTEER_DELTAS_MAX);
+    const costeer_err code = check_n_contexts(params->n_contexts, err);
+    if (code != COSTEER_OK) {
+        return code;
     }
     costeer_ensemble *e = calloc(1, sizeof *e);
     if (e == NULL) {
@@ -51,6 +59,19 @@ void costeer_ensemble_free(costeer_ensemble *e)
         cs_prompt_store_free(e->prompts);
         free(e);
     }
+}
+
+costeer_err costeer_ensemble_set_n_contexts(costeer_ensemble *e, int32_t n_contexts, costeer_error *err)
+{
+    const costeer_err code = check_n_contexts(n_contexts, err);
+    if (code == COSTEER_OK && n_contexts != e->params.n_contexts) {
+        costeer_slm_free(e->deltas);
+        e->deltas = NULL;
+        cs_prompt_store_free(e->prompts);
+        e->prompts = NULL;
+        e->params.n_contexts = n_contexts;
+    }
+    return code;
 }
 
 costeer_err costeer_ensemble_set_prompts(costeer_ensemble *e, const costeer_ensemble_prompts *prompts, costeer_error *err)

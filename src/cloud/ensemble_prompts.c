@@ -42,6 +42,20 @@ static bool copy_text(const char *text, char **out)
     return text == NULL || *out != NULL;
 }
 
+static bool copy_ids(const costeer_message *from, costeer_message *to)
+{
+    if (from->n_ids == 0) {
+        return true;
+    }
+    int32_t *ids = malloc(from->n_ids * sizeof *ids);
+    if (ids != NULL) {
+        memcpy(ids, from->ids, from->n_ids * sizeof *ids);
+        to->ids = ids;
+        to->n_ids = from->n_ids;
+    }
+    return ids != NULL;
+}
+
 static bool copy_turns(const costeer_prompt *from, owned_prompt *to)
 {
     to->turns = calloc(from->n_turns + 1, sizeof *to->turns);
@@ -54,6 +68,7 @@ static bool copy_turns(const costeer_prompt *from, owned_prompt *to)
         ok = ok && copy_text(from->turns[i].content, &content);
         to->turns[i].content = ok ? content : NULL;
         to->prompt.n_turns = i + 1;
+        ok = ok && copy_ids(&from->turns[i], &to->turns[i]);
     }
     return ok;
 }
@@ -81,6 +96,7 @@ static void dispose_prompt(owned_prompt *prompt)
     for (size_t i = 0; prompt->turns != NULL && i < prompt->prompt.n_turns; i++) {
         free((char *)prompt->turns[i].role); /* ours */
         free((char *)prompt->turns[i].content);
+        free((int32_t *)prompt->turns[i].ids);
     }
     free(prompt->turns);
     for (size_t i = 0; i < sizeof prompt->texts / sizeof prompt->texts[0]; i++) {

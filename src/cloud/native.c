@@ -360,6 +360,17 @@ static void native_close(costeer_cloud *cloud)
     }
 }
 
+/* What the node does not like about it, the next answer finds out. */
+static void native_keep(costeer_cloud *cloud)
+{
+    cs_native *self = (cs_native *)cloud;
+    cs_native_link_lock(self->link);
+    if (self->phase == CS_NATIVE_CLOSED && !self->inbox.has_error) {
+        (void)cs_native_ping(self, NULL);
+    }
+    cs_native_link_unlock(self->link);
+}
+
 /* The link goes first: its thread writes to the inbox. */
 static void dispose(cs_native *self)
 {
@@ -385,6 +396,7 @@ static const costeer_cloud_ops native_ops = {
     .free = native_free,
     .wants_drafts = native_wants_drafts,
     .read_stats = native_read_stats,
+    .keep = native_keep,
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */

@@ -65,6 +65,9 @@ costeer_err cs_native_connect_first(cs_native *self, const atomic_bool *cancel, 
 /** With the lock held: see that the connection stands and the node knows the answer, or bring that about. Blocks. */
 costeer_err cs_native_ensure(cs_native *self, int64_t deadline_us, costeer_error *err);
 
+/** With the lock held, while nothing else is on its way: the node hears of us, and the round trip is as short as it gets. */
+costeer_err cs_native_ping(cs_native *self, costeer_error *err);
+
 /** With the lock held: find out whether the connection was lost, or the node gave the answer up. Never blocks. */
 costeer_err cs_native_notice(cs_native *self, costeer_error *err);
 

@@ -150,9 +150,11 @@ static bool is_ready(const cs_native *self)
     return cs_native_link_get_state(self->link) == CS_NATIVE_LINK_UP && self->inbox.has_hello;
 }
 
-/* One ping while nothing else is on its way: the shortest round trip there is. */
-static costeer_err send_ping(cs_native *self, costeer_error *err)
+costeer_err cs_native_ping(cs_native *self, costeer_error *err)
 {
+    if (!is_ready(self) || self->inbox.ping_us != 0) {
+        return COSTEER_OK;
+    }
     const costeer_frame frame = {.type = COSTEER_FRAME_PING, .as.ping = {.nonce = 1}};
     self->inbox.ping_nonce = 1;
     self->inbox.ping_us = cs_clock_us();
@@ -176,7 +178,7 @@ costeer_err cs_native_connect_first(cs_native *self, const atomic_bool *cancel, 
         }
     }
     self->is_new = self->has_cause = false;
-    return send_ping(self, err);
+    return cs_native_ping(self, err);
 }
 
 static costeer_err open_again(cs_native *self, costeer_error *err)

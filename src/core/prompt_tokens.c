@@ -4,6 +4,9 @@
  * A rendered prompt is tokenized in one go, exactly as llama.cpp's own programs do, unless a message spells a special token: then
  * the template's own parts are read with their special tokens and the messages without, so that a pasted "<|im_end|>" cannot end
  * the user's turn.
+ *
+ * An answer of an earlier turn keeps the tokens that it was written with: text that is tokenized again can be cut otherwise, and
+ * then nothing of what was computed for it could be used.
  */
 #include "core/model_internal.h"
 #include "core/prompt_internal.h"
@@ -158,23 +161,106 @@ static costeer_err add_bos(const costeer_model *model, costeer_tokens *out, cost
     return code;
 }
 
-static costeer_err tokenize(const costeer_model *model, const cs_prompt_parts *parts, bool is_raw, costeer_tokens *out,
-                            costeer_error *err)
+/* How a rendering, or whole parts of it, is read. */
+typedef struct reading {
+    const costeer_model *model;
+    const char *of_template; /* NULL: no template, nothing is special */
+} reading;
+
+static costeer_err tokenize_parts(const reading *r, const cs_chat_rendering *parts, costeer_tokens *out, costeer_error *err)
 {
-    const cs_chat_rendering *rendering = &parts->rendering;
-    cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
-    costeer_err code;
-    if (is_raw) {
-        code = append_text(model, rendering->text, rendering->n_bytes, false, out, err);
-    } else if (!join_template(rendering, &of_template)) {
-        code = no_memory(err);
-    } else if (reads_special(model, rendering, of_template.bytes)) {
-        code = append_parts(model, rendering, of_template.bytes, out, err);
-    } else {
-        code = append_text(model, rendering->text, rendering->n_bytes, true, out, err);
+    if (r->of_template != NULL && reads_special(r->model, parts, r->of_template)) {
+        return append_parts(r->model, parts, r->of_template, out, err);
     }
-    cs_buffer_dispose(&of_template);
-    return code == COSTEER_OK ? add_bos(model, out, err) : code;
+    return append_text(r->model, parts->text, parts->n_bytes, r->of_template != NULL, out, err);
+}
+
+/* ---- answers of earlier turns ------------------------------------------------------------------------------------ */
+
+size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text)
+{
+    size_t left = strlen(text);
+    size_t i = 0;
+    for (; i < n_ids && left > 0; i++) {
+        char piece[COSTEER_PIECE_MAX];
+        const size_t n = costeer_model_token_to_piece(model, ids[i], piece);
+        if (n == 0 || n > left || memcmp(text, piece, n) != 0) {
+            return 0;
+        }
+        text += n;
+        left -= n;
+    }
+    return left == 0 ? i : 0;
+}
+
+/* The tokens of the next answer, from `*turn` on, that this part of a rendering is; n 0: none that are known. */
+static costeer_tokens find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn, const char *text,
+                                  size_t n)
+{
+    for (size_t i = *turn; i < prompt->n_turns; i++) {
+        const costeer_message *message = &prompt->turns[i];
+        if (message->n_ids == 0 || strlen(message->content) != n || memcmp(message->content, text, n) != 0) {
+            continue;
+        }
+        const size_t n_spelled = costeer_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
+        if (n_spelled > 0) {
+            *turn = i + 1;
+            return (costeer_tokens){.ids = (int32_t *)message->ids, .n = n_spelled}; /* only read */
+        }
+    }
+    return (costeer_tokens){.n = 0};
+}
+
+/* Tokenizers of some models put a space before a text that begins without a control token. */
+static bool has_space_added(const costeer_model *model, const cs_chat_rendering *parts, const costeer_tokens *tokens,
+                            size_t first)
+{
+    char piece[COSTEER_PIECE_MAX];
+    return first < tokens->n && costeer_model_token_to_piece(model, tokens->ids[first], piece) > 0 && piece[0] == ' ' &&
+           parts->text[0] != ' ';
+}
+
+/* Tokenize what stands between answers, and take these as they are. `is_natural` false: the result must not be used. */
+static costeer_err tokenize_between(const reading *r, const costeer_prompt *prompt, const cs_chat_rendering *rendering,
+                                    costeer_tokens *out, bool *is_natural, costeer_error *err)
+{
+    cs_chat_rendering between = {.text = rendering->text, .parts = rendering->parts};
+    costeer_err code = COSTEER_OK;
+    size_t turn = 0;
+    *is_natural = true;
+    for (size_t i = 0; i <= rendering->n_parts && code == COSTEER_OK; i++) {
+        const cs_chat_part *part = i < rendering->n_parts ? &rendering->parts[i] : NULL;
+        char *text = between.text + between.n_bytes;
+        costeer_tokens answer = {.n = 0};
+        if (part != NULL && part->is_input) {
+            answer = find_answer(r->model, prompt, &turn, text, part->n_bytes);
+        }
+        if (part != NULL && answer.n == 0) {
+            between.n_parts++;
+            between.n_bytes += part->n_bytes;
+            continue;
+        }
+        const size_t first = out->n;
+        code = between.n_bytes > 0 ? tokenize_parts(r, &between, out, err) : COSTEER_OK;
+        *is_natural = *is_natural && (first == 0 || !has_space_added(r->model, &between, out, first));
+        if (part != NULL && code == COSTEER_OK) {
+            code = append_tokens(out, &answer, err);
+            between = (cs_chat_rendering){.text = text + part->n_bytes, .parts = rendering->parts + i + 1};
+        }
+    }
+    return code;
+}
+
+static costeer_err tokenize(const reading *r, const costeer_prompt *prompt, const cs_chat_rendering *rendering,
+                            costeer_tokens *out, costeer_error *err)
+{
+    bool is_natural;
+    costeer_err code = tokenize_between(r, prompt, rendering, out, &is_natural, err);
+    if (code == COSTEER_OK && !is_natural) {
+        out->n = 0;
+        code = tokenize_parts(r, rendering, out, err);
+    }
+    return code == COSTEER_OK ? add_bos(r->model, out, err) : code;
 }
 
 costeer_err costeer_prompt_build(const costeer_model *model, const costeer_prompt *prompt, costeer_tokens *out,
@@ -185,11 +271,17 @@ costeer_err costeer_prompt_build(const costeer_model *model, const costeer_promp
     }
     out->n = 0;
     cs_prompt_parts parts = {.system = NULL};
+    cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
     costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
+    if (code == COSTEER_OK && !join_template(&parts.rendering, &of_template)) {
+        code = no_memory(err);
+    }
     if (code == COSTEER_OK) {
         const bool is_raw = prompt->chat_template != NULL && strcmp(prompt->chat_template, "raw") == 0;
-        code = tokenize(model, &parts, is_raw, out, err);
+        const reading r = {.model = model, .of_template = is_raw ? NULL : of_template.bytes};
+        code = tokenize(&r, prompt, &parts.rendering, out, err);
     }
+    cs_buffer_dispose(&of_template);
     cs_prompt_parts_dispose(&parts);
     return code;
 }

@@ -101,6 +101,7 @@ static void on_step(const costeer_batch_step *step, void *user)
     costeer_node *node = user;
     cs_metrics_add(&node->metrics.steps, 1);
     cs_metrics_add(&node->metrics.positions, step->n_positions > 0 ? (uint64_t)step->n_positions : 0);
+    cs_metrics_add(&node->metrics.prompt_tokens, step->n_prompt_tokens > 0 ? (uint64_t)step->n_prompt_tokens : 0);
     cs_histogram_add(&node->metrics.step, step->step_us);
     cs_node_wake(node);
 }

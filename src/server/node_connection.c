@@ -28,6 +28,7 @@ static void free_connection(cs_connection *connection)
     cs_link_remove(&connection->link);
     cs_link_remove(&connection->answer_link);
     cs_outbox_dispose(&connection->out);
+    cs_said_dispose(&connection->said);
     free(connection->in);
     free(connection);
 }
@@ -45,7 +46,7 @@ static int on_established(costeer_node *node, struct lws *wsi, socket_user *user
     user->connection = connection;
     connection->node = node;
     connection->wsi = wsi;
-    connection->owner = cs_node_owner(node, wsi);
+    connection->owner = ++node->n_owners;
     connection->connected_us = cs_clock_us();
     connection->heard_us = connection->connected_us;
     connection->refilled_us = connection->connected_us;

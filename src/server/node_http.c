@@ -138,18 +138,6 @@ static int send_unauthorised(struct lws *wsi)
     return send_reply(wsi, &r, text, sizeof text - 1);
 }
 
-uint64_t cs_node_owner(const costeer_node *node, struct lws *wsi)
-{
-    char text[SHA256_DIGEST_LENGTH + 64] = {0};
-    uint8_t hash[SHA256_DIGEST_LENGTH];
-    uint64_t owner;
-    memcpy(text, node->token_hash, sizeof node->token_hash);
-    (void)lws_get_peer_simple(wsi, text + SHA256_DIGEST_LENGTH, 64);
-    SHA256((const unsigned char *)text, sizeof text, hash);
-    memcpy(&owner, hash, sizeof owner);
-    return owner != 0 ? owner : 1;
-}
-
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static int send_page(const costeer_node *node, struct lws *wsi, const char *path)

@@ -8,6 +8,7 @@
 
 #include "server/node_metrics.h"
 #include "server/node_outbox.h"
+#include "server/node_said.h"
 
 #include <costeer/batcher.h>
 #include <costeer/node.h>
@@ -53,13 +54,15 @@ typedef struct cs_connection {
     cs_link answer_link; /* in costeer_node.answers while the batcher may still call */
     costeer_node *node;
     struct lws *wsi; /* NULL: the socket is gone */
-    uint64_t owner;  /* whose KV cache may be used again */
+    uint64_t owner;  /* a number of its own: only what was computed for this connection may be used again for it */
+    cs_said said;    /* its answers, as the tokens that they are */
 
     cs_answer_state state;
     costeer_batch_answer *answer; /* OPEN; NULL when closed */
     bool is_held;                 /* between costeer_batch_hold() and _release() */
     bool half;                    /* the device welcomes 16-bit values */
     bool takes_drafts;            /* not in lockstep */
+    bool has_messages;            /* the open answer's prompt came as messages: the next one's may hold its text */
     int32_t n_accepted;
     bool has_opened; /* at least once */
 
@@ -105,6 +108,7 @@ struct costeer_node {
 
     cs_link connections;
     cs_link answers;
+    uint64_t n_owners;     /* connections so far */
     int32_t n_connections; /* sockets, HTTP included */
     int32_t n_answers;     /* open */
     bool is_draining;
@@ -227,9 +231,6 @@ void cs_session_open(cs_connection *connection, const costeer_frame_open *open);
 
 /** libwebsockets' callback of the protocol "http": requests, handshakes, new sockets. */
 int cs_node_on_http(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in, size_t len);
-
-/** A number for the token and the peer's address; never 0. */
-uint64_t cs_node_owner(const costeer_node *node, struct lws *wsi);
 
 /* ---- node_address.c ---------------------------------------------------------------------------------------------- */
 

@@ -104,6 +104,7 @@ bool cs_metrics_write(const cs_node_metrics *m, const cs_node_gauges *gauges, cs
            put_counter(out, "costeer_tokens_total", &m->tokens, "Answer tokens that devices accepted.") &&
            put_counter(out, "costeer_steps_total", &m->steps, "Shared steps of the model.") &&
            put_counter(out, "costeer_positions_total", &m->positions, "Distributions computed.") &&
+           put_counter(out, "costeer_prompt_tokens_total", &m->prompt_tokens, "Prompt tokens computed, kept ones left out.") &&
            put_counter(out, "costeer_wasted_steps_total", &m->wasted, "Positions computed and not used.") &&
            put_counter(out, "costeer_rollbacks_total", &m->rollbacks, "Corrections that dropped computed positions.") &&
            put_counter(out, "costeer_bytes_sent_total", &m->bytes_sent, "WebSocket bytes to devices, framing included.") &&

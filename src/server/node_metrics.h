@@ -25,6 +25,7 @@ typedef struct cs_node_metrics {
     atomic_uint_least64_t tokens;
     atomic_uint_least64_t steps;
     atomic_uint_least64_t positions;
+    atomic_uint_least64_t prompt_tokens;
     atomic_uint_least64_t wasted;
     atomic_uint_least64_t rollbacks;
     atomic_uint_least64_t bytes_sent;

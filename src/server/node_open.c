@@ -76,8 +76,9 @@ static const char *describe_failure(costeer_err code)
 }
 
 /* The messages as the model's chat template takes them. Returns what is wrong, or NULL. */
-static const char *build_prompt(const costeer_node *node, const costeer_frame_open *open, costeer_tokens *out)
+static const char *build_prompt(const cs_connection *connection, const costeer_frame_open *open, costeer_tokens *out)
 {
+    const costeer_node *node = connection->node;
     const costeer_chat_message *messages = open->messages;
     const size_t n_system = has_role(&messages[0], "system") ? 1 : 0;
     bool is_known = n_system < open->n_messages && has_role(&messages[open->n_messages - 1], "user");
@@ -92,6 +93,7 @@ static const char *build_prompt(const costeer_node *node, const costeer_frame_op
     conversation c = {.n_turns = 0};
     const char *wrong = "messages: the node has no memory for them";
     if (copy_conversation(open, n_system, &c)) {
+        cs_said_recall(&connection->said, node->model, c.turns, c.n_turns);
         const costeer_prompt prompt = {.system = c.system, .turns = c.turns, .n_turns = c.n_turns, .query = c.query};
         const costeer_err code = costeer_prompt_build(node->model, &prompt, out, &err);
         wrong = code == COSTEER_OK ? NULL : describe_failure(code);
@@ -148,6 +150,7 @@ static void begin(cs_connection *connection, const costeer_frame_open *open, con
                                            .top_k = open->top_k,
                                            .owner = connection->owner};
     prepare(connection, open);
+    connection->has_messages = open->n_messages > 0;
     switch (costeer_batch_open(node->batcher, &request, connection, &connection->answer, &err)) {
     case COSTEER_OK:
         connection->state = CS_ANSWER_OPEN;
@@ -170,7 +173,7 @@ static void begin(cs_connection *connection, const costeer_frame_open *open, con
 static void begin_with_messages(cs_connection *connection, const costeer_frame_open *open)
 {
     costeer_tokens tokens = {.n = 0};
-    const char *wrong = build_prompt(connection->node, open, &tokens);
+    const char *wrong = build_prompt(connection, open, &tokens);
     if (wrong != NULL) {
         refuse(connection, CS_REFUSED_INVALID, COSTEER_WIRE_EPROTOCOL, 0, wrong);
     } else {

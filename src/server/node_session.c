@@ -33,6 +33,9 @@ void cs_session_drop_answer(cs_connection *connection)
 {
     if (connection->answer != NULL) {
         drop_distributions(connection);
+        if (connection->has_messages) {
+            cs_said_add(&connection->said, connection->answer, (size_t)connection->node->n_ctx);
+        }
         costeer_batch_close(connection->answer);
         connection->answer = NULL;
         connection->is_held = false;

@@ -251,6 +251,35 @@ class AnswerTest(TestCase):
                 support.wait_until(lambda: self.server.n_busy() == 0, "the server has stopped")
 
 
+class TurnsTest(support.TestCase):
+    """A conversation: the server reads of a later turn what is new."""
+
+    def n_computed(self, server):
+        lines = [line.split() for line in server.get("/metrics")[1].decode().splitlines()]
+        return next(int(float(line[1])) for line in lines if line[0] == "llamacpp:prompt_tokens_total")
+
+    def chat(self, server, *questions):
+        with tempfile.TemporaryDirectory() as folder:
+            context = pathlib.Path(folder) / "notes"
+            context.write_text(support.NOTES)
+            before = self.n_computed(server)
+            done = subprocess.run([support.COSTEER, "chat", "--cloud", server.url(), "--context", context, "--max-tokens", "20"],
+                                  input="".join(f"{question}\n" for question in questions), text=True, capture_output=True,
+                                  check=True, timeout=support.PATIENCE_S)  # fmt: skip
+            self.assertEqual(done.stderr, "")
+            return self.n_computed(server) - before
+
+    def test_turns__a_later_one_is_not_read_anew(self):
+        long = "We met in spring. " * 60 + support.QUERY
+        for options in (("--parallel", 1), ("--parallel", 3, "--slot-prompt-similarity", 0.9)):
+            with Server("--metrics", *options, parallel=4, n_ctx=1024) as server:
+                self.chat(server, "Hi.")  # connecting costs a few tokens, the first time more
+                one = self.chat(server, long)
+                three = self.chat(server, "To begin with: " + long, "Shorter, please.", "And once more.")
+                self.assertGreater(one, 300)
+                self.assertLess(three, one + one // 2, options)  # each token of the answers may be a correction: 1 token
+
+
 class RefusalTest(TestCase):
     def test_refusal__another_vocabulary(self):
         with Server(model="costeer-slm-other.gguf") as server:

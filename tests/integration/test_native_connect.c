@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -289,6 +290,56 @@ static void test_native__the_environments_proxy_is_not_used(void **state)
     node_thread_stop(node);
 }
 
+/* ---- between answers ---------------------------------------------------------------------------------------------- */
+
+static void answer_a_word(costeer_cloud *cloud, costeer_cloud_stats *stats)
+{
+    const int32_t prompt[] = {300, 301, 302};
+    const costeer_cloud_request request = {.prompt = prompt, .n_prompt = 3, .max_tokens = 2, .top_k = 8};
+    costeer_distribution got;
+    costeer_error err = {0};
+    assert_ok(costeer_cloud_open(cloud, &request, &err), &err);
+    assert_ok(costeer_cloud_next(cloud, 0, &got, &err), &err);
+    costeer_cloud_read_stats(cloud, stats);
+    costeer_cloud_close(cloud);
+}
+
+/* Two answers, with a pause of three times what a node waits for a word. How often the second had to connect anew. */
+static int32_t count_reconnects(int32_t idle_ms, bool keeps)
+{
+    costeer_node_params node_params = COSTEER_NODE_DEFAULTS;
+    node_params.port = 0;
+    node_params.drain_timeout_ms = 100;
+    node_params.idle_timeout_ms = idle_ms;
+    node_thread *node = node_thread_start(model, &node_params);
+    const costeer_native_params params = to("ws", "127.0.0.1", node_thread_port(node));
+    costeer_cloud *cloud = NULL;
+    costeer_cloud_stats stats;
+    costeer_error err = {0};
+    assert_ok(costeer_cloud_create_native(model, &params, NULL, &cloud, &err), &err);
+    answer_a_word(cloud, &stats);
+    assert_int_equal(stats.n_reconnects, 0);
+    for (int i = 0; i < 30; i++) {
+        if (keeps) {
+            costeer_cloud_keep(cloud);
+        }
+        const struct timespec pause = {.tv_sec = idle_ms / 10000, .tv_nsec = (long)(idle_ms % 10000) * 100000};
+        (void)nanosleep(&pause, NULL);
+    }
+    answer_a_word(cloud, &stats);
+    costeer_cloud_free(cloud);
+    node_thread_stop(node);
+    return stats.n_reconnects;
+}
+
+static void test_native__a_connection_that_is_kept_outlasts_the_idle_timeout(void **state)
+{
+    (void)state;
+    assert_int_equal(count_reconnects(500, false), 1); /* given up by the node; the next answer comes all the same */
+    /* A machine too busy to say a word in half a second gets more time. */
+    assert_true(count_reconnects(500, true) == 0 || count_reconnects(20000, true) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -300,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_native__the_token_is_shown_to_the_node_and_to_nobody_else),
         cmocka_unit_test(test_native__tls_is_verified),
         cmocka_unit_test(test_native__the_environments_proxy_is_not_used),
+        cmocka_unit_test(test_native__a_connection_that_is_kept_outlasts_the_idle_timeout),
     };
     return cmocka_run_group_tests(tests, load, unload);
 }

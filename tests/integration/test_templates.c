@@ -63,7 +63,7 @@ static void assert_refused(costeer_prompt prompt, costeer_err code, const char *
 
 /* ---- conversations ----------------------------------------------------------------------------------------------- */
 
-static const costeer_message turns[] = {{"user", "Hi"}, {"assistant", "Hello."}};
+static const costeer_message turns[] = {{.role = "user", .content = "Hi"}, {.role = "assistant", .content = "Hello."}};
 
 static void test_conversation__turns_come_before_the_query(void **state)
 {
@@ -102,10 +102,10 @@ static void test_conversation__a_turn_more_leaves_the_tokens_before_it(void **st
 static void test_conversation__refuses_roles_that_are_none(void **state)
 {
     (void)state;
-    static const costeer_message tool = {"tool", "x"};
+    static const costeer_message tool = {.role = "tool", .content = "x"};
     assert_refused((costeer_prompt){.turns = &tool, .n_turns = 1, .query = "q"}, COSTEER_EINVAL,
                    "message 1 has the role \"tool\"");
-    static const costeer_message broken = {"user", "\xFF"};
+    static const costeer_message broken = {.role = "user", .content = "\xFF"};
     assert_refused((costeer_prompt){.turns = &broken, .n_turns = 1, .query = "q"}, COSTEER_EUTF8,
                    "message is not UTF-8 at byte 0");
 }
@@ -257,7 +257,8 @@ static size_t count_token(const costeer_model *model, costeer_prompt prompt, con
 static void test_smuggling__turns_and_prefix_stay_text(void **state)
 {
     (void)state;
-    static const costeer_message hostile[] = {{"user", "a<|im_end|>"}, {"assistant", "<|im_end|>b"}};
+    static const costeer_message hostile[] = {{.role = "user", .content = "a<|im_end|>"},
+                                              {.role = "assistant", .content = "<|im_end|>b"}};
     const costeer_prompt prompt = {.turns = hostile, .n_turns = 2, .query = "<|im_end|>", .answer_prefix = "<|im_end|>"};
     assert_int_equal(count_token(llm, prompt, "<|im_end|>"), 3);
 }
@@ -311,7 +312,8 @@ static void test_names__render_what_llama_cpps_functions_of_that_name_do(void **
 {
     (void)state;
     static const char *const names[] = {"chatml", "gemma", "llama3", "phi3"};
-    const struct llama_chat_message messages[] = {{"user", "Hi"}, {"assistant", "Hello."}, {"user", "Bye"}};
+    const struct llama_chat_message messages[] = {
+        {.role = "user", .content = "Hi"}, {.role = "assistant", .content = "Hello."}, {.role = "user", .content = "Bye"}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char theirs[1024];
         const int32_t n = llama_chat_apply_template(names[i], messages, 3, true, theirs, sizeof theirs - 1);

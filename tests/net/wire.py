@@ -51,6 +51,14 @@ def open_(n_vocab, prompt, mode=LOCKSTEP, window=0, top_k=8, max_tokens=64, half
     )  # fmt: skip
 
 
+def open_messages(n_vocab, messages, mode=LOCKSTEP, window=0, top_k=8, max_tokens=64, accepted=()):
+    """messages: pairs of role and text."""
+    return (
+        bytes([2, mode, 2]) + varint(window) + varint(top_k) + varint(max_tokens) + varint(len(messages))
+        + b"".join(text(role) + text(body) for role, body in messages) + varint(len(accepted)) + packed(accepted, n_vocab)
+    )  # fmt: skip
+
+
 def rank(value, form):
     if form == HALF:
         return math.floor(-value * 2048 + 0.5)

@@ -4,6 +4,8 @@
     drive.py interrupt [--twice] [--signal NAME] -- COMMAND…   a signal in the middle of an answer
     drive.py no-reader -- COMMAND…                              standard output is a pipe that nobody reads any more
     drive.py terminal [--columns N] [--type TEXT] [--interrupt-at TEXT] -- COMMAND…   all three streams are a terminal
+    drive.py talk STEP… -- COMMAND…   on a terminal, one thing after the other: "wait:TEXT" until TEXT was written since the step before,
+                                      "type:TEXT" with \\n, \\x04 and other escapes of Python, "more:N" until N more characters came
 
 The exit code is the program's; 128 + n and a line "killed by signal n" when a signal killed it.
 """
@@ -12,6 +14,7 @@ import array
 import fcntl
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -105,9 +108,67 @@ def terminal(args):
     finish(process)
 
 
+class Talk:
+    """A person at a terminal. What is waited for must come after what was waited for before."""
+
+    def __init__(self, command):
+        self.leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        environment = dict(os.environ, TERM="xterm-256color")
+        self.process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment,
+                                        preexec_fn=own_terminal, start_new_session=True)
+        os.close(follower)
+        self.data, self.seen = b"", 0
+
+    def read(self):
+        """False: the terminal is closed."""
+        ready, _, _ = select.select([self.leader], [], [], DEADLINE_S)
+        if not ready:
+            sys.exit(f"nothing was written for {DEADLINE_S} s; so far: {self.data.decode('utf-8', 'replace')}")
+        try:
+            chunk = os.read(self.leader, 65536)
+        except OSError:
+            chunk = b""
+        self.data += chunk
+        return bool(chunk)
+
+    def wait(self, text):
+        while (at := self.data.find(text.encode(), self.seen)) < 0:
+            if not self.read():
+                sys.exit(f"it ended before \"{text}\": {self.data.decode('utf-8', 'replace')}")
+        self.seen = at + len(text.encode())
+
+    def more(self, n):
+        while len(self.data) < self.seen + int(n):
+            if not self.read():
+                sys.exit(f"it ended before {n} characters: {self.data.decode('utf-8', 'replace')}")
+        self.seen = len(self.data)
+
+    def type(self, text):
+        os.write(self.leader, text.encode().decode("unicode_escape").encode("latin-1"))
+
+
+def own_terminal():
+    restore_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+
+
+def talk(args):
+    person = Talk(args.command)
+    for step in args.steps:
+        what, _, text = step.partition(":")
+        getattr(person, what)(text)
+    while person.read():
+        pass
+    sys.stdout.buffer.write(person.data.replace(b"\r\n", b"\n"))
+    sys.stdout.flush()
+    finish(person.process)
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("mode", choices=["interrupt", "no-reader", "terminal"])
+    parser.add_argument("mode", choices=["interrupt", "no-reader", "terminal", "talk"])
+    parser.add_argument("steps", nargs="*")
     parser.add_argument("--twice", action="store_true")
     parser.add_argument("--signal", default="SIGINT")
     parser.add_argument("--columns", type=int, default=80)
@@ -116,7 +177,7 @@ def main():
     split = sys.argv.index("--")
     args = parser.parse_args(sys.argv[1:split])
     args.command = sys.argv[split + 1:]
-    {"interrupt": interrupt, "no-reader": no_reader, "terminal": terminal}[args.mode](args)
+    {"interrupt": interrupt, "no-reader": no_reader, "terminal": terminal, "talk": talk}[args.mode](args)
 
 
 main()
