@@ -229,7 +229,8 @@ static void test_model_load__weights_that_are_used_as_they_are_take_no_memory_of
 /* ---- models in several files ------------------------------------------------------------------------------------- */
 
 #define SPLIT       TMP_PATH("split")
-#define SPLIT_FIRST SPLIT "-00001-of-00003.gguf"
+#define SPLIT_FIRST TMP_PATH("split-00001-of-00003.gguf")
+#define SPLIT_THIRD TMP_PATH("split-00003-of-00003.gguf")
 
 static void test_model_load__a_model_in_three_files_is_the_same_model(void **state)
 {
@@ -259,12 +260,13 @@ static void test_model_load__refuses_a_model_in_three_files_with_one_missing_or_
     assert_int_equal(rename(TMP_PATH("renamed.gguf"), SPLIT_FIRST), 0);
 
     struct stat status;
-    assert_int_equal(stat(SPLIT "-00003-of-00003.gguf", &status), 0);
-    copy_file(SPLIT "-00003-of-00003.gguf", TMP_PATH("part"), (size_t)status.st_size - 1);
-    assert_int_equal(rename(TMP_PATH("part"), SPLIT "-00003-of-00003.gguf"), 0);
+    assert_int_equal(stat(SPLIT_THIRD, &status), 0);
+    const size_t n_cut = (size_t)status.st_size - 1;
+    copy_file(SPLIT_THIRD, TMP_PATH("part"), n_cut);
+    assert_int_equal(rename(TMP_PATH("part"), SPLIT_THIRD), 0);
     assert_int_equal(costeer_model_load(SPLIT_FIRST, NULL, &model, &err), COSTEER_EMODEL);
     assert_non_null(strstr(err.message, "split-00003-of-00003.gguf: is truncated"));
-    copy_file(SPLIT "-00002-of-00003.gguf", SPLIT "-00003-of-00003.gguf", SIZE_MAX);
+    copy_file(SPLIT "-00002-of-00003.gguf", SPLIT_THIRD, SIZE_MAX);
     assert_int_equal(costeer_model_load(SPLIT_FIRST, NULL, &model, &err), COSTEER_EMODEL);
     assert_non_null(strstr(err.message, "split-00003-of-00003.gguf: is not part 3 of 3, as its name says"));
     assert_int_equal(remove(SPLIT "-00002-of-00003.gguf"), 0);
