@@ -74,6 +74,8 @@ else()
     if(llama_FOUND)
       message(WARNING "the installed llama.cpp (${llama_DIR}) lacks functions that CoSteer uses; building the pinned version")
     endif()
+    file(GLOB patches CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/patches/*.patch)
+    set_property(DIRECTORY ${CMAKE_SOURCE_DIR} APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${patches} ${CMAKE_SOURCE_DIR}/scripts/llama-cpp)
     execute_process(COMMAND ${CMAKE_SOURCE_DIR}/scripts/llama-cpp ${sanitize_args} OUTPUT_VARIABLE prefix
       OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE failed)
     if(failed)

@@ -9,6 +9,7 @@
 #include <costeer/error.h>
 #include <costeer/eval.h>
 #include <costeer/gate.h>
+#include <costeer/hub.h>
 #include <costeer/log.h>
 #include <costeer/method.h>
 #include <costeer/metrics.h>

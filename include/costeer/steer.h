@@ -51,6 +51,8 @@ typedef struct costeer_base {
     int32_t n;   /**< dense: may exceed n_vocab (a padded output width), the rest is not read; sparse: 1 ≤ n ≤ n_vocab */
     float error; /**< sparse: largest rounding error of a value, nats; 0: exact */
     float tail;  /**< sparse: log of the probability of all unsent tokens as the sender knows it, <= 0; 0: not told */
+    float sum_error; /**< sparse: nats by which all values together may be off, as the sender's softmax lost them in adding up; 0:
+                        exact */
 } costeer_base;
 
 /** One delta: the direction in which a context pushes the next word, and its weight. Not owned. */

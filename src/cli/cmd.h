@@ -33,6 +33,8 @@ extern const cs_command cs_command_audit;
 extern const cs_command cs_command_policy;
 extern const cs_command cs_command_model;
 extern const cs_command cs_command_vocab;
+extern const cs_command cs_command_pull;
+extern const cs_command cs_command_models;
 extern const cs_command cs_command_bench;
 extern const cs_command cs_command_version;
 extern const cs_command cs_command_help;

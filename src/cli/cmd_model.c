@@ -3,6 +3,7 @@
  * answers at once for a file of any size.
  */
 #include "cli/cmd.h"
+#include "cli/hub.h"
 #include "cli/json.h"
 #include "cli/message.h"
 #include "cli/text.h"
@@ -207,7 +208,13 @@ static int load_and_show(const model_settings *settings, const cs_arguments *arg
     costeer_error err = {.code = COSTEER_OK};
     const costeer_model_params params = {.vocab_only = true};
     for (size_t i = 0; i < arguments->n; i++) {
-        if (costeer_model_load(arguments->items[i], &params, &models[i], &err) != COSTEER_OK) {
+        char buffer[COSTEER_HUB_PATH_MAX];
+        const char *path;
+        const int located = cs_hub_locate(arguments->items[i], i == 1, buffer, &path);
+        if (located != CS_EXIT_OK) {
+            return located;
+        }
+        if (costeer_model_load(path, &params, &models[i], &err) != COSTEER_OK) {
             return cs_fail_error(&err);
         }
     }
@@ -241,11 +248,12 @@ static int run(const cs_command *self, int argc, char **argv)
 
 const cs_command cs_command_model = {
     .name = "model",
-    .arguments = "FILE [FILE2]",
+    .arguments = "MODEL [MODEL2]",
     .summary = "show what a GGUF model is, and whether two can be paired",
     .description = "Prints architecture, size, parameters and their average size in bits (which tells the quantisation), "
                    "vocabulary (its size, the width of the model's output and a hash of all token texts), context length and "
-                   "the beginning of the chat template. With two files it also says whether the second can steer the first, "
+                   "the beginning of the chat template. A model is a GGUF file, or a name as of costeer pull. With two it also "
+                   "says whether the second can steer the first, "
                    "as generate would pair them: by one vocabulary, or by bytes where the vocabularies differ. If they cannot "
                    "be paired the reason is on standard error and the exit code is 4. Only the vocabulary and metadata are read, "
                    "so it is quick for files of any size.",

@@ -55,10 +55,10 @@ typedef struct node_settings {
 
 static const cs_option model_options[] = {
     {.name = "model",
-     .kind = CS_OPTION_FILE,
-     .value_name = "FILE",
+     .kind = CS_OPTION_LLM,
+     .value_name = "MODEL",
      FIELD(model),
-     .help = "The LLM, GGUF; without: the built-in one"},
+     .help = "The LLM: a GGUF file, or the name of a model in the hub's cache (costeer pull --help); without: the built-in one"},
     {.name = "threads",
      .kind = CS_OPTION_INT,
      .value_name = "N",

@@ -25,7 +25,7 @@ const cs_help_row cs_help_exit_codes[] = {
     {"3", "input: a context, query, template or case is missing, empty, not UTF-8, damaged or too long"},
     {"4", "model: missing, truncated, not GGUF, unable to generate text, or two that cannot be paired"},
     {"5", "output: not writable, or the disk is full"},
-    {"6", "cloud: not reached, refused, failed or timed out"},
+    {"6", "cloud, or the hub of models: not reached, refused, failed or timed out"},
     {"7", "numeric: a model gave NaN or no usable distribution"},
     {"8", "uncertified: a token could not be proved, and --require-certified was given"},
     {"130", "interrupted (SIGINT; SIGTERM gives 143, SIGHUP 129): what was written so far stays; a second signal kills"},
@@ -36,9 +36,19 @@ const cs_help_row cs_help_environment[] = {
     {"COSTEER_MODELS_DIR", "the folder of the built-in pair; nowhere else is then looked for it"},
     {"COSTEER_CACHE_DIR", "the folder where the tables between two vocabularies are kept; without: costeer under "
                           "$XDG_CACHE_HOME, else ~/.cache/costeer; nowhere when neither that nor HOME is set"},
-    {"http_proxy, https_proxy, all_proxy, no_proxy",
-     "the proxy that an engine (--cloud http://..., https://...) is reached through, and the hosts that are reached without; "
-     "nodes are never reached through one"},
+    {"http_proxy, https_proxy, all_proxy, no_proxy", "the proxy that an engine (--cloud http://..., https://...) and the hub "
+                                                     "(pull) are reached through, and the hosts that are reached without; "
+                                                     "nodes are never reached through one"},
+    {"HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME",
+     "where models of the hub are kept: HF_HUB_CACHE, else hub under HF_HOME, else huggingface/hub under XDG_CACHE_HOME or "
+     "~/.cache; shared with huggingface_hub and llama.cpp"},
+    {"HF_TOKEN, HF_TOKEN_PATH",
+     "the token that pull shows to the hub and to no other host; without: the file HF_TOKEN_PATH, else token "
+     "under HF_HOME; HF_HUB_DISABLE_IMPLICIT_TOKEN=1: none"},
+    {"HF_ENDPOINT, MODEL_ENDPOINT", "the hub that pull asks; without: https://huggingface.co"},
+    {"HF_HUB_OFFLINE", "1: pull asks nobody, and finds what is in the cache"},
+    {"HF_HUB_DOWNLOAD_TIMEOUT", "seconds without a byte after which pull tries again; without: 60"},
+    {"SSL_CERT_FILE", "PEM file of the authorities that pull trusts; without: the system's"},
     {"NO_COLOR", "when set and not empty, compare uses no colours"},
     {"COLUMNS", "the width that compare lays its answers out for when the terminal does not tell one"},
     {NULL, NULL}};

@@ -30,7 +30,8 @@ static void put_name(cs_output *out, const cs_option *option)
 
 static void put_file_pattern(cs_output *out, const cs_option *option)
 {
-    if (option->kind == CS_OPTION_FILE || option->kind == CS_OPTION_FILES) {
+    if (option->kind == CS_OPTION_FILE || option->kind == CS_OPTION_FILES || option->kind == CS_OPTION_LLM ||
+        option->kind == CS_OPTION_SLM) {
         cs_output_print(out, "--%s|", option->name);
     }
 }

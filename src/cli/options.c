@@ -9,6 +9,7 @@
 
 #include "cli/cmd.h"
 #include "cli/help.h"
+#include "cli/hub.h"
 #include "cli/message.h"
 #include "util/parse.h"
 
@@ -143,6 +144,8 @@ static bool store(parser *p, const cs_option *option, const char *value)
         return true;
     case CS_OPTION_TEXT:
     case CS_OPTION_FILE:
+    case CS_OPTION_LLM:
+    case CS_OPTION_SLM:
         *(const char **)field = value;
         return true;
     case CS_OPTION_CHOICE:
@@ -335,6 +338,21 @@ static bool asks_for_help(const char *argument)
     return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
 }
 
+/* After all options, so that a slip elsewhere is reported first. True: a message was printed. */
+static bool locate_model(const cs_option *option, void *user)
+{
+    parser *p = user;
+    cs_arguments *arguments = p->arguments;
+    void *field = (char *)p->settings + option->offset;
+    const char **path = field;
+    if ((option->kind != CS_OPTION_LLM && option->kind != CS_OPTION_SLM) || *path == NULL ||
+        arguments->n_paths == CS_OPTIONS_MODELS_MAX) {
+        return false;
+    }
+    p->exit_code = cs_hub_locate(*path, option->kind == CS_OPTION_SLM, arguments->paths[arguments->n_paths++], path);
+    return p->exit_code != CS_EXIT_OK;
+}
+
 bool cs_options_parse(const cs_command *command, int argc, char **argv, void *settings, cs_arguments *arguments, int *exit_code)
 {
     parser p = {command, settings, arguments, CS_EXIT_USAGE};
@@ -342,6 +360,7 @@ bool cs_options_parse(const cs_command *command, int argc, char **argv, void *se
     bool ok = each_option(command, apply_default, &p) == NULL;
     arguments->n = 0;
     arguments->n_options = 0;
+    arguments->n_paths = 0;
     for (int i = 0; ok && i < argc; i++) {
         const char *argument = argv[i];
         if (only_arguments || argument[0] != '-' || argument[1] == '\0') {
@@ -355,6 +374,7 @@ bool cs_options_parse(const cs_command *command, int argc, char **argv, void *se
             ok = parse_option(&p, argc, argv, &i);
         }
     }
+    ok = ok && each_option(command, locate_model, &p) == NULL;
     *exit_code = p.exit_code;
     return ok;
 }

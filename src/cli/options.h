@@ -5,6 +5,7 @@
 #ifndef CS_CLI_OPTIONS_H
 #define CS_CLI_OPTIONS_H
 
+#include <costeer/hub.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,8 @@ typedef enum cs_option_kind {
     CS_OPTION_FLAG,   /**< nothing; bool */
     CS_OPTION_TEXT,   /**< text; const char *, NULL when not given */
     CS_OPTION_FILE,   /**< a file's name, completed as one; const char * */
+    CS_OPTION_LLM,    /**< a model: a file's name, or a name in the hub's cache (cli/hub.h); const char *, the path of its file */
+    CS_OPTION_SLM,    /**< the same; of a pair's name the SLM */
     CS_OPTION_CHOICE, /**< one of `choices`; const char * */
     CS_OPTION_TEXTS,  /**< text, repeatable; cs_option_list */
     CS_OPTION_FILES,  /**< file names, repeatable; cs_option_list */
@@ -61,7 +64,8 @@ typedef struct cs_option_group {
         (title), (options), sizeof(options) / sizeof((options)[0]) \
     }
 
-#define CS_OPTIONS_GIVEN_MAX 128
+#define CS_OPTIONS_GIVEN_MAX  128
+#define CS_OPTIONS_MODELS_MAX 4
 
 /** What a command line held besides values: the arguments that are not options, in order, and which options were given. */
 typedef struct cs_arguments {
@@ -69,6 +73,8 @@ typedef struct cs_arguments {
     size_t n;
     const char *options[CS_OPTIONS_GIVEN_MAX]; /**< names, each once */
     size_t n_options;
+    char paths[CS_OPTIONS_MODELS_MAX][COSTEER_HUB_PATH_MAX]; /**< of models that were found by their names */
+    size_t n_paths;
 } cs_arguments;
 
 /** True when an option was given, whatever its value. */

@@ -76,6 +76,48 @@ void cs_load_progress_end(cs_load_progress *progress, bool is_loaded)
     }
 }
 
+/* ---- downloading ------------------------------------------------------------------------------------------------- */
+
+void cs_transfer_progress_start(cs_transfer_progress *progress, cs_progress_kind kind)
+{
+    *progress = (cs_transfer_progress){.kind = kind};
+}
+
+/* The first piece only starts the clock: what was waited for before is no part of the rate. */
+void cs_transfer_progress_show(cs_transfer_progress *progress, const char *file, uint64_t bytes_done, uint64_t bytes_all,
+                               uint64_t bytes_got)
+{
+    cs_transfer_progress *p = progress;
+    p->start_us = p->start_us == 0 ? cs_clock_us() : p->start_us;
+    if (!is_due(p->kind, p->start_us, &p->shown_us)) {
+        return;
+    }
+    const double rate = (double)bytes_got / ((double)(cs_clock_us() - p->start_us) / 1e6);
+    const int64_t left_s = rate > 0 ? (int64_t)((double)(bytes_all - bytes_done) / rate) : 0;
+    char line[256];
+    (void)snprintf(line, sizeof line, "%.48s: %.1f of %.1f MB, %.1f MB/s, %lld:%02lld left", file, (double)bytes_done / 1e6,
+                   (double)bytes_all / 1e6, rate / 1e6, (long long)(left_s / 60), (long long)(left_s % 60));
+    if (p->kind == CS_PROGRESS_REWRITTEN) {
+        fprintf(stderr, "\r\033[K%s", line);
+        p->is_there = true;
+    } else {
+        cs_fail(CS_EXIT_OK, "%s", line);
+    }
+}
+
+void cs_transfer_progress_note(cs_transfer_progress *progress, const char *file, const char *note)
+{
+    erase(&progress->is_there);
+    if (progress->kind != CS_PROGRESS_NONE) {
+        cs_fail(CS_EXIT_OK, "%.100s: %s", file, note);
+    }
+}
+
+void cs_transfer_progress_end(cs_transfer_progress *progress)
+{
+    erase(&progress->is_there);
+}
+
 /* ---- reading prompts --------------------------------------------------------------------------------------------- */
 
 void cs_prompt_progress_init(cs_prompt_progress *progress, cs_progress_kind kind)

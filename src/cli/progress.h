@@ -7,6 +7,7 @@
 
 #include <costeer/model.h>
 #include <pthread.h>
+#include <stdint.h>
 
 typedef enum cs_progress_kind {
     CS_PROGRESS_NONE,
@@ -32,6 +33,25 @@ void cs_load_progress_start(cs_load_progress *progress, cs_progress_kind kind, c
 /** A costeer_model_progress_fn; the user is the progress. Ends loading when the program was interrupted. */
 bool cs_load_progress_show(float share, void *user);
 void cs_load_progress_end(cs_load_progress *progress, bool is_loaded);
+
+/* ---- downloading ------------------------------------------------------------------------------------------------- */
+
+typedef struct cs_transfer_progress {
+    cs_progress_kind kind;
+    int64_t start_us; /* 0: nothing has come yet */
+    int64_t shown_us;
+    bool is_there;
+} cs_transfer_progress;
+
+void cs_transfer_progress_start(cs_transfer_progress *progress, cs_progress_kind kind);
+
+/** Show how far a download is: megabytes, rate, and the time left at that rate. */
+void cs_transfer_progress_show(cs_transfer_progress *progress, const char *file, uint64_t bytes_done, uint64_t bytes_all,
+                               uint64_t bytes_got);
+
+/** A line that stays, unless progress is not shown. */
+void cs_transfer_progress_note(cs_transfer_progress *progress, const char *file, const char *note);
+void cs_transfer_progress_end(cs_transfer_progress *progress);
 
 /* ---- reading prompts --------------------------------------------------------------------------------------------- */
 

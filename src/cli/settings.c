@@ -48,17 +48,18 @@ static const cs_option input_options[] = {
 
 static const cs_option model_options[] = {
     {.name = "llm",
-     .kind = CS_OPTION_FILE,
-     .value_name = "FILE",
+     .kind = CS_OPTION_LLM,
+     .value_name = "MODEL",
      FIELD(llm),
-     .help =
-         "The large model, GGUF; without: the built-in one. With --cloud: a GGUF with the vocabulary of the cloud's model, of "
-         "which nothing else is read; without it that is taken to be the SLM's"},
+     .help = "The large model: a GGUF file, or the name of a model in the hub's cache (costeer pull --help); without: the "
+             "built-in one. "
+             "With --cloud: a GGUF with the vocabulary of the cloud's model, of "
+             "which nothing else is read; without it that is taken to be the SLM's"},
     {.name = "slm",
-     .kind = CS_OPTION_FILE,
-     .value_name = "FILE",
+     .kind = CS_OPTION_SLM,
+     .value_name = "MODEL",
      FIELD(slm),
-     .help = "The small model, GGUF; without: the built-in one"},
+     .help = "The small model, as --llm; without: the built-in one"},
     {.name = "vocab",
      .kind = CS_OPTION_CHOICE,
      .value_name = "HOW",
@@ -70,10 +71,10 @@ static const cs_option model_options[] = {
              "map-intersect: only tokens that both have can be written; byte: by the probability of the bytes, the SLM following "
              "the text. The tables are kept in $COSTEER_CACHE_DIR, else in costeer under $XDG_CACHE_HOME or ~/.cache"},
     {.name = "tuned-slm",
-     .kind = CS_OPTION_FILE,
-     .value_name = "FILE",
+     .kind = CS_OPTION_SLM,
+     .value_name = "MODEL",
      FIELD(tuned_slm),
-     .help = "The SLM as it was tuned, for --method proxy-tuning: a GGUF model, or a LoRA adapter (GGUF) for the SLM"},
+     .help = "The SLM as it was tuned, for --method proxy-tuning: a model as --slm, or a LoRA adapter (GGUF) for the SLM"},
     {.name = "threads-llm",
      .kind = CS_OPTION_INT,
      .value_name = "N",

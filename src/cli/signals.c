@@ -64,6 +64,7 @@ void cs_signals_install(void)
     sigemptyset(&action.sa_mask);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL); /* a file that grows beyond ulimit -f: an error like a full disk */
     action.sa_handler = on_signal;
     action.sa_flags = (int)SA_RESETHAND;
     for (size_t i = 0; i < N_NUMBERS; i++) {

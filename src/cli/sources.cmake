@@ -10,7 +10,7 @@ set(costeer_cli_sources
   cli/cmd_eval.c cli/cmd_eval_options.c cli/cmd_eval_describe.c cli/cmd_eval_folder.c cli/cmd_eval_progress.c
   cli/cmd_eval_rows.c cli/cmd_eval_table.c
   cli/cmd_report.c cli/cmd_audit.c cli/audit_file.c cli/audit_show.c cli/overlap.c
-  cli/cmd_version.c cli/cmd_help.c)
+  cli/hub.c cli/cmd_pull.c cli/cmd_models.c cli/cmd_version.c cli/cmd_help.c)
 # What `costeer bench` measures with, relative to bench/.
 set(costeer_bench_sources bench_stats.c fuse_bench.c model_bench.c batch_bench.c
   net_bench.c net_meter.c net_node.c net_predict.c net_prompts.c net_run.c net_sessions.c)

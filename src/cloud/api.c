@@ -208,10 +208,11 @@ static costeer_base make_dense(cs_api *api, const cs_api_position *position)
 
 static void deliver(cs_api *api, const cs_api_position *position, bool is_deepest, costeer_distribution *out)
 {
-    *out = (costeer_distribution){.position = api->answer.position,
-                                  .own_token = position->own_token >= 0 ? position->own_token : position->ids[0],
-                                  .is_deepest = is_deepest,
-                                  .base = {.ids = position->ids, .values = position->values, .n = position->n}};
+    *out = (costeer_distribution){
+        .position = api->answer.position,
+        .own_token = position->own_token >= 0 ? position->own_token : position->ids[0],
+        .is_deepest = is_deepest,
+        .base = {.ids = position->ids, .values = position->values, .n = position->n, .sum_error = api->positions.sum_error}};
     if (position->is_all) {
         out->base = make_dense(api, position);
     }

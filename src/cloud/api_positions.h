@@ -33,7 +33,8 @@ typedef struct cs_api_position {
 
 typedef struct cs_api_positions {
     int32_t n_vocab;
-    int32_t first; /**< position of the oldest that is kept */
+    float sum_error; /**< nats: what an engine of this vocabulary may have lost in adding up its softmax */
+    int32_t first;   /**< position of the oldest that is kept */
     int32_t n;
     int32_t head;     /**< where the oldest is */
     int32_t capacity; /**< of the ring */

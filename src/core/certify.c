@@ -63,6 +63,10 @@ static costeer_err check_arguments(const costeer_base *base, int32_t n_vocab, co
         return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud sent %d entries; it must send from 1 to n_vocab (%d)",
                             base->n, n_vocab);
     }
+    if (!(base->sum_error >= 0) || !isfinite(base->sum_error)) {
+        return cs_error_set(err, COSTEER_EINVAL, "certify", "sum_error is %g; it is finite and not negative",
+                            (double)base->sum_error);
+    }
     if (!(base->error >= 0) || !isfinite(base->error)) {
         return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud's rounding error is %g; it is finite and not negative",
                             (double)base->error);
@@ -122,7 +126,8 @@ static double remainder_bound(double sum_low, int32_t n)
  */
 static double told_bound(const costeer_base *base, double sum)
 {
-    if (base->tail == 0 || sum * exp((double)base->error) + exp((double)base->tail) < 1 - SUM_TOLERANCE) {
+    if (base->tail == 0 ||
+        sum * exp((double)base->error + (double)base->sum_error) + exp((double)base->tail) < 1 - SUM_TOLERANCE) {
         return 0;
     }
     return (double)base->tail + TAIL_SLACK;
@@ -132,12 +137,13 @@ static double told_bound(const costeer_base *base, double sum)
  * m = min(K-th value, log(1 − sum of sent probabilities), tail), rounded up to a float32; marks the sent tokens.
  *
  * With a rounding error e each true value lies within e of the one sent: the K-th may be higher by e, and the sum smaller by a
- * factor exp(−e).
+ * factor exp(−e). A sum_error moves all values alike, the unsent ones too: it makes the sum smaller and orders nothing anew.
  */
 static costeer_err bound_tail(const costeer_base *base, int32_t n_vocab, uint64_t *sent, float *m, costeer_error *err)
 {
     memset(sent, 0, COSTEER_CERTIFY_SCRATCH_WORDS(n_vocab) * sizeof *sent);
     const double error = (double)base->error;
+    const double sum_error = error + (double)base->sum_error;
     double sum = 0;
     double sum_low = 0; /* of the smallest true values that round to those sent */
     for (int32_t i = 0; i < base->n; i++) {
@@ -150,13 +156,13 @@ static costeer_err bound_tail(const costeer_base *base, int32_t n_vocab, uint64_
         sum += probability;
         sum_low += probability * (1 + (value - error) * LOGPROB_SLACK); /* value <= 0, and e^y >= 1 + y: not above the true one */
     }
-    if (sum * exp(-error) > 1 + SUM_TOLERANCE) {
+    if (sum * exp(-sum_error) > 1 + SUM_TOLERANCE) {
         return cs_error_set(err, COSTEER_ECLOUD, "certify", "the cloud's probabilities add up to %.6f; they must not exceed 1",
                             sum);
     }
     const double last = (double)base->values[base->n - 1] + error;
     const double by_value = last + fabs(last) * LOGPROB_SLACK;
-    const double by_sum = remainder_bound(sum_low * exp(-error), base->n);
+    const double by_sum = remainder_bound(sum_low * exp(-sum_error), base->n);
     *m = nextafterf((float)fmin(fmin(by_value, by_sum), told_bound(base, sum)), INFINITY); /* the conversion may round down */
     return COSTEER_OK;
 }

@@ -21,9 +21,8 @@
 
 /*
  * A piece of a prompt: what is computed together. Every piece reads all weights, so pieces must not be small: a file of Q4
- * weights of a 1.5B takes as long to read as some ten tokens to compute. But intermediate results take memory for each token. At
- * 64 tokens llama.cpp's attention changes to another way of computing; pieces are never smaller, so that prompts are computed in
- * one way.
+ * weights of a 1.5B takes as long to read as some ten tokens to compute. But intermediate results take memory for each token. The
+ * results do not depend on the size (patches/).
  */
 #define UBATCH_BYTES ((size_t)16 << 20)
 #define UBATCH_STEP  16

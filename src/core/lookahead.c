@@ -15,10 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tokens of a sequence that are caught up with in one batch. From 64 on llama.cpp's attention computes in another way than in
- * steps, with results that differ by some thousandths. */
-#define CATCH_UP_MAX 48
-
 struct cs_lookahead {
     cs_decoder *decoder;
     cs_lookahead_params params;
@@ -352,16 +348,13 @@ static costeer_err keep_matching(cs_lookahead *ahead, int32_t m, costeer_error *
 static bool fill_missing(cs_lookahead *ahead, const int32_t *tokens, int32_t n)
 {
     int64_t n_left = 0;
-    bool is_all = true;
     for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
         n_left += n - ahead->n_computed[s];
-        is_all = is_all && n - ahead->n_computed[s] <= CATCH_UP_MAX;
     }
     cs_decoder_begin(ahead->decoder);
-    is_all = is_all && n_left <= cs_decoder_room(ahead->decoder);
+    const bool is_all = n_left <= cs_decoder_room(ahead->decoder);
+    const int32_t n_needed = is_all ? n : n - 1;
     for (int32_t s = 0; s < ahead->params.n_sequences; s++) {
-        const int32_t n_fitting = ahead->n_computed[s] + CATCH_UP_MAX;
-        const int32_t n_needed = is_all ? n : (n_fitting < n - 1 ? n_fitting : n - 1);
         while (ahead->n_computed[s] < n_needed && cs_decoder_room(ahead->decoder) > 0) {
             const int32_t i = ahead->n_computed[s]++;
             ahead->index[slot(ahead, s, 0)] = cs_decoder_add(ahead->decoder, s, tokens[i], i == n - 1);

@@ -1,6 +1,7 @@
 # The README's own commands, as they are written there, with small models under the names of large ones: each succeeds and warns of
 # nothing. A host that is only an example cannot be asked; that command must fail for this reason and no other.
 load helpers/common
+load helpers/hub
 
 setup_file() {
     export folder=$BATS_FILE_TMPDIR/clone
@@ -18,7 +19,12 @@ setup_file() {
     printf '{"id": %d, "input": "Write a short bio.", "personalized_input": "My name is Soraya. Write a short bio.", "output": "I am Soraya."}\n' \
         1 2 >cogenesis.jsonl
     "$helpers/readme.py" "$repo/README.md" >commands
+    start_hub
+    serve_small_qwen
+    pin_small_qwen
 }
+
+teardown_file() { stop_hub; }
 
 teardown() { stop_node; }
 

@@ -87,7 +87,7 @@ static answer generate(const costeer_model *llm_model, const costeer_tokens *ama
     return out;
 }
 
-/* Batches of other shapes round otherwise: at a tie of the two best the answers may part. */
+/* Where batches of other shapes round otherwise, the answers may part at a tie of the two best. */
 static bool is_tie(const costeer_position *at)
 {
     return at->best_after_logprob[0] - at->best_after_logprob[1] < 8.0 * (double)LOGIT_TOLERANCE;

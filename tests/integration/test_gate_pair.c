@@ -1,8 +1,8 @@
 /*
  * Gates on the built-in pair: the loop, whose SLM lags and catches up, against a reference whose SLM takes every step.
  *
- * Several tokens in one batch round differently than one by one, by LOGIT_TOLERANCE at most, so that a near tie may fall
- * otherwise. So the reference follows the answer and judges each token: it must be the best, or as good as that.
+ * Without our patches several tokens in one batch round differently than one by one, by LOGIT_TOLERANCE at most, so that a near
+ * tie may fall otherwise. So the reference follows the answer and judges each token: it must be the best, or as good as that.
  */
 #include "support/pair_support.h"
 #include "support/slm_support.h"

@@ -273,6 +273,23 @@ static void test_positions__what_is_no_log_probability_is_refused(void **state)
     assert_true(last()->values[0] == 0.0F);
 }
 
+/* An engine that adds up 152k probabilities in float32 sends all of them a little too large. */
+static void test_positions__a_sum_that_float32_has_lost_something_of_is_made_one(void **state)
+{
+    (void)state;
+    cs_api_positions_dispose(&queue);
+    assert_int_equal(cs_api_positions_init(&queue, 151665, NULL), COSTEER_OK);
+    const float first = logf(0.9F) + 7e-4F, second = logf(0.1F) + 7e-4F;
+    assert_int_equal(put(ENTRIES({first, 4}, {second, 5}), 4, 64), COSTEER_OK);
+    const float *values = last()->values;
+    assert_true(exp((double)values[0]) + exp((double)values[1]) <= 1 + 1e-6);
+    assert_true(fabsf((values[0] - values[1]) - (first - second)) < 1e-6F);
+    assert_int_equal(put(ENTRIES({7e-4F, 4}), 4, 64), COSTEER_OK);
+    assert_true(last()->values[0] == 0.0F);
+    assert_refused(put(ENTRIES({0.01F, 4}), 4, 64), "no log-probability");
+    assert_refused(put(ENTRIES({logf(0.9F) + 0.01F, 4}, {logf(0.1F) + 0.01F, 5}), 4, 64), "add up to 1.01");
+}
+
 static void test_positions__a_token_twice_a_sum_above_one_and_nothing_are_refused(void **state)
 {
     (void)state;
@@ -300,6 +317,7 @@ int main(void)
         positions_test(test_positions__padding_ids_are_left_out_and_others_refused),
         positions_test(test_positions__all_are_given_when_every_token_was_named),
         positions_test(test_positions__what_is_no_log_probability_is_refused),
+        positions_test(test_positions__a_sum_that_float32_has_lost_something_of_is_made_one),
         positions_test(test_positions__a_token_twice_a_sum_above_one_and_nothing_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,6 +155,28 @@ static void test_certify__tail_bound_is_the_smaller_of_two(void **state)
     assert_true(c.unsent_mass == 0); /* sampled only */
 }
 
+/* The sender's softmax lost 7e-4 of its sum: its two best seem to leave 3e-4, and leave 1e-3. */
+static void test_certify__a_sum_error_leaves_more_to_the_unsent_and_orders_nothing_anew(void **state)
+{
+    (void)state;
+    const int32_t ids[2] = {3, 8};
+    const float values[2] = {logf(0.9F * 1.0007F), logf(0.099F * 1.0007F)};
+    costeer_base base = {.ids = ids, .values = values, .n = 2};
+    costeer_certificate c;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -7.5, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.certified && c.tail_bound < log(1e-3)); /* wrong: the sum was taken for exact */
+    base.sum_error = 1e-3F;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -7.5, scratch, &c, NULL), COSTEER_OK);
+    assert_false(c.certified);
+    assert_true(c.tail_bound >= log(1e-3) && c.tail_bound < log(1.4e-3));
+    const float small[2] = {logf(0.3F), logf(0.01F)}; /* bounded by the second value, which all unsent ones are compared with */
+    base.values = small;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_OK);
+    assert_true(c.tail_bound > (double)small[1] && c.tail_bound < (double)small[1] + 1e-5);
+    base.sum_error = NAN;
+    assert_int_equal(costeer_certify_greedy(&base, NULL, 0, 100, -0.1, scratch, &c, NULL), COSTEER_EINVAL);
+}
+
 /* True log-probabilities are rounded to float32 either way; the remainder must be bounded from above all the same. */
 static void test_certify__remainder_survives_rounding(void **state)
 {
@@ -559,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_certify__certified_choice_is_the_full_one),
         cmocka_unit_test(test_certify__bounds_hold_for_every_unsent_token),
         cmocka_unit_test(test_certify__tail_bound_is_the_smaller_of_two),
+        cmocka_unit_test(test_certify__a_sum_error_leaves_more_to_the_unsent_and_orders_nothing_anew),
         cmocka_unit_test(test_certify__remainder_survives_rounding),
         cmocka_unit_test(test_certify__sum_just_above_one_says_nothing_about_the_rest),
         cmocka_unit_test(test_certify__tie_is_not_certified),

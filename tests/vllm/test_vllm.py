@@ -325,9 +325,10 @@ class UnlimitedTest(TestCase):
             with self.subTest(mode):
                 method = () if mode == "drafted" else ("--method", "llm")  # who drafts is the SLM, for the methods that use it
                 command = self.command("--cloud", self.url(), "--cloud-mode", mode, "--timeout-ms", TIMEOUT_MS, *method,
-                                       query="Count from one to three hundred in words.", n_tokens=600)  # fmt: skip
-                process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                           stderr=subprocess.PIPE)  # fmt: skip
+                                       query="Write a complete chess program in Python, with comments in every line.", n_tokens=600)  # fmt: skip
+                # whoever starts these tests in the background has SIGINT ignored, which programs inherit
+                process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
                 before = self.server.metric("vllm:generation_tokens_total")
                 net.wait_until(lambda b=before: self.server.metric("vllm:generation_tokens_total") > b + 6 or process.poll() is not None,
                                "an answer", PATIENCE_S)  # fmt: skip
