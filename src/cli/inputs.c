@@ -120,7 +120,7 @@ static int read_context(const char *argument, cs_inputs *out)
 
 static bool is_empty(const cs_inputs *inputs, size_t i)
 {
-    return cs_text_is_blank(inputs->contexts[i], strlen(inputs->contexts[i]));
+    return inputs->contexts[i] == NULL || cs_text_is_blank(inputs->contexts[i], strlen(inputs->contexts[i]));
 }
 
 /* Empty notes are no mistake: a program that makes them may have nothing to say. */

@@ -18,23 +18,22 @@ static void forget_first(cs_said *said)
 
 void cs_said_add(cs_said *said, const costeer_batch_answer *answer, size_t n_max)
 {
-    costeer_tokens tokens = {.ids = malloc(n_max * sizeof *tokens.ids), .capacity = n_max};
-    if (tokens.ids == NULL) {
-        return;
-    }
-    tokens.n = costeer_batch_read_tokens(answer, tokens.ids, n_max);
-    int32_t *fitting = tokens.n > 0 ? realloc(tokens.ids, tokens.n * sizeof *tokens.ids) : NULL;
-    if (fitting == NULL) {
-        costeer_tokens_dispose(&tokens);
-        return;
-    }
-    tokens.ids = fitting;
-    tokens.capacity = tokens.n;
-    while (said->n == CS_SAID_MAX || (said->n > 0 && said->n_tokens + tokens.n > n_max)) {
+    if (said->n == CS_SAID_MAX) {
         forget_first(said);
     }
-    said->answers[said->n++] = tokens;
-    said->n_tokens += tokens.n;
+    costeer_tokens *last = &said->answers[said->n];
+    last->ids = malloc(n_max * sizeof *last->ids);
+    if (last->ids == NULL) {
+        return;
+    }
+    last->n = costeer_batch_read_tokens(answer, last->ids, n_max);
+    int32_t *fitting = realloc(last->ids, (last->n + 1) * sizeof *last->ids);
+    last->ids = fitting != NULL ? fitting : last->ids;
+    said->n++;
+    said->n_tokens += last->n;
+    while (said->n_tokens > n_max) {
+        forget_first(said);
+    }
 }
 
 void cs_said_recall(const cs_said *said, const costeer_model *model, costeer_message *turns, size_t n_turns)

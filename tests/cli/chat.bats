@@ -282,7 +282,7 @@ wait_for_lines() {
 }
 
 @test "Ctrl-C stops the answer and not the program, as often as it comes" {
-    run "$helpers/drive.py" talk 'wait:> ' "type:$first\\n" 'wait:me.' 'more:60' 'type:\x03' 'wait:> ' "type:$second\\n" 'wait:please.' 'more:60' 'type:\x03' \
+    run "$helpers/drive.py" talk 'wait:> ' "type:$first\\n" 'wait:me.' 'more:60' 'press:\x03' 'wait:> ' "type:$second\\n" 'wait:please.' 'more:60' 'press:\x03' \
         'wait:> ' "type:/save $BATS_TEST_TMPDIR/said\\n" 'wait:4 messages' 'wait:> ' 'type:\x04' -- "$COSTEER" chat --context "$notes" --strength 0.1 "${long_answer[@]}"
     [ "$status" -eq 0 ]
     json "$BATS_TEST_TMPDIR/said" 'len(d) == 4 and 0 < len(d[1]["content"]) < 3000'

@@ -30,7 +30,7 @@ teardown() { stop_node; }
 
 # Run a command of the README in the folder; what it prints is in out and err.
 as_written() {
-    (cd "$folder" && PATH=$folder/build:$PATH bash -c "$1") >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&-
+    (cd "$folder" && PATH=$folder/build:$PATH bash -c "$1") </dev/null >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&-
 }
 
 # The command that serves is left running; later ones go to its address.

@@ -188,12 +188,15 @@ static void test_turns__real_vocabularies_keep_answers_too(void **state)
 /* ---- what a turn costs on the device ----------------------------------------------------------------------------- */
 
 #define MAX_TOKENS 20
+#define TEXT_BYTES 8192
 
 /* A conversation with the pair in this process, and how many prompt tokens each model has computed. */
 typedef struct talk {
     costeer_ensemble *ensemble;
     size_t n_llm, n_slm; /* of the last turn */
     costeer_message turns[8];
+    char texts[8][TEXT_BYTES];
+    int32_t ids[8][MAX_TOKENS];
     size_t n_turns;
 } talk;
 
@@ -221,17 +224,13 @@ static void start(talk *t)
 
 static void end(talk *t)
 {
-    for (size_t i = 0; i < t->n_turns; i++) {
-        free((char *)t->turns[i].content);
-        free((int32_t *)t->turns[i].ids);
-    }
     costeer_ensemble_free(t->ensemble);
 }
 
 static bool add_text(const char *text, size_t n, void *user)
 {
     char *to = user;
-    (void)snprintf(to + strlen(to), 4096 - strlen(to), "%.*s", (int)n, text);
+    (void)snprintf(to + strlen(to), TEXT_BYTES - strlen(to), "%.*s", (int)n, text);
     return true;
 }
 
@@ -242,7 +241,8 @@ static void say(talk *t, const char *context, const char *query)
     costeer_ensemble_parts parts;
     costeer_report report;
     costeer_session *session = NULL;
-    char text[4096] = "";
+    char *text = t->texts[t->n_turns + 1];
+    text[0] = '\0';
     costeer_prompt with = {.turns = t->turns, .n_turns = t->n_turns, .query = query};
     const costeer_ensemble_prompts prompts = {.plain = with, .with = &with, .max_tokens = MAX_TOKENS};
     with.context = context;
@@ -258,11 +258,12 @@ static void say(talk *t, const char *context, const char *query)
     size_t n;
     const int32_t *tokens = costeer_session_tokens(session, &n);
     n -= report.finish == COSTEER_FINISH_END ? 1 : 0;
-    int32_t *ids = malloc((n + 1) * sizeof *ids);
-    assert_non_null(ids);
+    int32_t *ids = t->ids[t->n_turns + 1];
     memcpy(ids, tokens, n * sizeof *ids);
-    t->turns[t->n_turns++] = (costeer_message){.role = "user", .content = strdup(query)};
-    t->turns[t->n_turns++] = (costeer_message){.role = "assistant", .content = strdup(text), .ids = ids, .n_ids = n};
+    (void)snprintf(t->texts[t->n_turns], TEXT_BYTES, "%s", query);
+    t->turns[t->n_turns] = (costeer_message){.role = "user", .content = t->texts[t->n_turns]};
+    t->turns[t->n_turns + 1] = (costeer_message){.role = "assistant", .content = text, .ids = ids, .n_ids = n};
+    t->n_turns += 2;
     costeer_session_free(session);
 }
 
@@ -297,7 +298,7 @@ static void test_turns__a_later_turn_computes_its_own_tokens_only(void **state)
 {
     (void)state;
     static const char *const queries[] = {"Write a short bio.", "Shorter, please.", "Now as a letter.", "Thanks."};
-    talk t;
+    static talk t;
     start(&t);
     char *words = long_text(slm, 300);
     const size_t n_first = strlen(words) + strlen(queries[0]) + 2;
@@ -321,7 +322,7 @@ static void test_turns__a_later_turn_computes_its_own_tokens_only(void **state)
 static void test_turns__another_context_makes_only_the_expert_read_again(void **state)
 {
     (void)state;
-    talk t;
+    static talk t;
     start(&t);
     say(&t, context, "Write a short bio.");
     const size_t n_new = count_new(&t, "Again, please.");

@@ -5,7 +5,8 @@
     drive.py no-reader -- COMMAND…                              standard output is a pipe that nobody reads any more
     drive.py terminal [--columns N] [--type TEXT] [--interrupt-at TEXT] -- COMMAND…   all three streams are a terminal
     drive.py talk STEP… -- COMMAND…   on a terminal, one thing after the other: "wait:TEXT" until TEXT was written since the step before,
-                                      "type:TEXT" with \\n, \\x04 and other escapes of Python, "more:N" until N more characters came
+                                      "type:TEXT" into the line editor, with \\n, \\x04 and other escapes of Python, "press:TEXT" at once,
+                                      "more:N" until N more characters came
 
 The exit code is the program's; 128 + n and a line "killed by signal n" when a signal killed it.
 """
@@ -145,6 +146,13 @@ class Talk:
         self.seen = len(self.data)
 
     def type(self, text):
+        """To the line editor: what comes before it reads keys would be held back until a line end."""
+        end = time.monotonic() + DEADLINE_S
+        while termios.tcgetattr(self.leader)[3] & termios.ICANON and time.monotonic() < end:
+            time.sleep(0.01)
+        self.press(text)
+
+    def press(self, text):
         os.write(self.leader, text.encode().decode("unicode_escape").encode("latin-1"))
 
 
