@@ -205,7 +205,7 @@ static const cs_option steering_options[] = {
      .range = {.min = 0, .max = INT32_MAX},
      FIELD(base_top_k),
      .help = "Use only the K best entries of the LLM, and ask for more where they prove nothing; 0: all of them; without: 64 "
-             "with --cloud, else 0"},
+             "with --cloud, else 0. With a vocabulary of 150,000 tokens 256 takes fewest bytes, and 1024 is fastest"},
     {.name = "constant-k",
      .kind = CS_OPTION_FLAG,
      FIELD(constant_k),
