@@ -301,12 +301,12 @@ static int quit(cs_chat *chat, const char *argument)
 static int help(cs_chat *chat, const char *argument);
 
 static const command commands[] = {
-    {"context", "[+]FILE[:WEIGHT]", "steer by FILE from now on; +FILE: also; off: by none; alone: list them", change_context},
+    {"context", "[+]FILE[:WEIGHT]", "steer by FILE; +: also; off: by none; alone: list", change_context},
     {"strength", "X", "weight of the contexts; alone: show it", change_strength},
-    {"why", NULL, "the tokens of the last answer that steering changed, before and after", explain},
-    {"compare", NULL, "what the LLM alone would have answered to the last question", compare},
+    {"why", NULL, "what steering changed in the last answer", explain},
+    {"compare", NULL, "the LLM's own answer to the last question", compare},
     {"disclosed", NULL, "what was sent to the cloud", show_disclosed},
-    {"save", "FILE", "write the conversation as JSON, to go on with --messages", save},
+    {"save", "FILE", "write the conversation, as --messages reads it", save},
     {"new", NULL, "forget the conversation; contexts and models stay", begin_anew},
     {"help", NULL, "this list", help},
     {"quit", NULL, "the end, as Ctrl-D", quit},
@@ -322,7 +322,8 @@ static int help(cs_chat *chat, const char *argument)
                         26 - (int)strlen(commands[i].name) - (takes[0] != '\0' ? 1 : 0), takes, commands[i].help);
     }
     cs_output_print(out_of(chat),
-                    "Anything else is a question; // begins one with a slash, \\ at its end goes on with the next line.\n");
+                    "Anything else is a question. // begins one with a slash; \\ at the end of a line\n"
+                    "goes on with the next.\n");
     return CS_EXIT_OK;
 }
 

@@ -311,3 +311,9 @@ os.execvp(sys.argv[1], sys.argv[1:])' "$COSTEER" chat --max-tokens 5 <"$BATS_TES
     run --separate-stderr bash -c "printf '$first\n$second\n' | '$helpers/drive.py' no-reader -- '$COSTEER' chat"
     [ "$status" -eq 0 ] || [ "$status" -eq 141 ]
 }
+
+@test "on a terminal: after Ctrl-Z and fg, and in a window of another size, the line is shown again and can be edited" {
+    run "$helpers/drive.py" talk 'wait:> ' 'type:/strenth 0.5' 'wait:/strenth 0.5' suspend: 'wait:/strenth 0.5' columns:60 'wait:/strenth 0.5' \
+        'type:\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D' 'type:g' 'type:\n' 'wait:strength 0.5' 'wait:> ' 'type:\x04' -- "$COSTEER" chat
+    [ "$status" -eq 0 ]
+}
