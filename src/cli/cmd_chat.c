@@ -174,7 +174,7 @@ const cs_command cs_command_chat = {
         "  /strength X             weight of the contexts; alone: show it\n"
         "  /why                    tokens of the last answer that steering changed\n"
         "  /compare                the LLM's own answer to the last question\n"
-        "  /disclosed              what was sent to the cloud\n"
+        "  /disclosed              what was sent to the cloud, of every context so far\n"
         "  /save FILE              write the conversation, as --messages reads it\n"
         "  /new                    forget the conversation\n"
         "  /help, /quit            and // begins a question with a slash\n"
@@ -189,7 +189,7 @@ const cs_command cs_command_chat = {
     .examples = "  costeer chat --context notes.txt\n"
                 "  costeer chat --cloud wss://big-machine:8790 --cloud-ca tls/ca.pem --cloud-token-file token \\\n"
                 "      --slm Qwen2.5-0.5B-Instruct-Q4_0.gguf --context notes.md\n"
-                "  printf 'Write a short bio.\\nShorter, please.\\n' | costeer chat --context notes.txt",
+                "  printf 'A short bio.\\nShorter, please.\\n' | costeer chat --context notes.txt",
     .groups = {&cs_group_input_chat, &group, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud,
                &cs_group_steering, &cs_group_answer, &cs_group_output_chat},
     .run = run,

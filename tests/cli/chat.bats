@@ -228,6 +228,19 @@ wait_for_lines() {
     [ "${lines[1]}" = "nothing: the LLM runs on this machine" ]
 }
 
+@test "through a node: an answer that is sent again is no violation, and a context that was changed is still looked for" {
+    start_node
+    chat "$first" "$second" -- --context "$notes" --max-tokens 60 --cloud "$node_url" --audit "$BATS_TEST_TMPDIR/sent" >"$out"
+    head -n 1 "$out" | cut -c 1-24 >"$BATS_TEST_TMPDIR/said"
+    run --separate-stderr costeer audit --context "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/sent"
+    succeeded
+    [[ $output == *"  earlier    $(cat "$BATS_TEST_TMPDIR/said")"* ]]
+    echo "the phrase of another context" >"$BATS_TEST_TMPDIR/other"
+    run --separate-stderr chat "Repeat: the phrase of another context." "/context $notes" /disclosed -- --context "$BATS_TEST_TMPDIR/other" --max-tokens 8 --cloud "$node_url"
+    succeeded
+    [[ $output == *"  request    the phrase of another context"* ]]
+}
+
 @test "a cloud that fails in the third turn is one line; the conversation stays and goes on with another node" {
     start_node
     port=${node_url##*:}
