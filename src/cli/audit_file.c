@@ -70,6 +70,7 @@ static const kind kinds[CS_AUDIT_KINDS] = {
                         {"max_tokens", INTEGER, true},
                         {"mode", TEXT, true},
                         {"roles", TEXTS, false},
+                        {"sizes", TOKENS, false},
                         {"top_k", INTEGER, true},
                         {"window", INTEGER, true}}},
     [CS_AUDIT_COMMIT] = {"commit", false, {A_POSITION}},
@@ -98,7 +99,7 @@ const char *cs_audit_kind_name(int which)
 
 const char *cs_audit_place_name(int place)
 {
-    static const char *const names[CS_AUDIT_PLACES] = {"request", "emitted", "withdrawn", "unsettled"};
+    static const char *const names[CS_AUDIT_PLACES] = {"request", "earlier", "emitted", "withdrawn", "unsettled"};
     return names[place];
 }
 
@@ -123,6 +124,7 @@ typedef struct reader {
     int64_t n_told;        /* tokens of its answer that were told so far */
     cs_buffer told;        /* and their text */
     cs_buffer request;     /* text of the last answer's first open */
+    json_t *asked;         /* the last open that had messages, owned; NULL: none */
     bool no_memory;
 } reader;
 
@@ -299,7 +301,64 @@ static void add_open_text(reader *r, const json_t *text, int64_t n_accepted)
     r->no_memory = r->no_memory || !cs_buffer_append(&r->request, bytes, n_bytes);
 }
 
-static void add_open(reader *r, const json_t *line)
+/* A message of an open. */
+typedef struct message {
+    const char *role;
+    const char *bytes;
+    size_t n_bytes;
+} message;
+
+/* The i-th message of an open; role NULL: there is none, or its place in the text is not known. */
+static message find_message(const json_t *open, size_t i)
+{
+    const json_t *sizes = json_object_get(open, "sizes");
+    const json_t *text = json_object_get(open, "text");
+    size_t begin = 0;
+    for (size_t k = 0; k < i; k++) {
+        begin += (size_t)json_integer_value(json_array_get(sizes, k)) + 1; /* the line end between two */
+    }
+    message out = {.n_bytes = (size_t)json_integer_value(json_array_get(sizes, i))};
+    if (i < json_array_size(sizes) && begin + out.n_bytes <= json_string_length(text)) {
+        out.role = json_string_value(json_array_get(json_object_get(open, "roles"), i));
+        out.bytes = json_string_value(text) + begin;
+    }
+    return out;
+}
+
+/* True when the sizes are those of all the text. */
+static bool has_places(const json_t *open)
+{
+    const json_t *sizes = json_object_get(open, "sizes");
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < json_array_size(sizes); i++) {
+        n_bytes += (size_t)json_integer_value(json_array_get(sizes, i)) + (i > 0 ? 1 : 0);
+    }
+    return json_array_size(sizes) > 0 && json_array_size(sizes) == json_array_size(json_object_get(open, "roles")) &&
+           n_bytes == json_string_length(json_object_get(open, "text"));
+}
+
+/*
+ * A conversation is sent again with every question. What the last open had is known; an assistant's message that it had not is
+ * the answer that it got, for nothing else puts one there. Those of the first open were given by the person.
+ */
+static void add_messages(reader *r, json_t *line)
+{
+    bool is_same = true;
+    for (size_t i = 0; i < json_array_size(json_object_get(line, "sizes")); i++) {
+        const message now = find_message(line, i);
+        const message before = r->asked == NULL ? (message){.role = NULL} : find_message(r->asked, i);
+        is_same = is_same && before.role != NULL && strcmp(before.role, now.role) == 0 && before.n_bytes == now.n_bytes &&
+                  memcmp(before.bytes, now.bytes, now.n_bytes) == 0;
+        const bool is_answer = r->asked != NULL && strcmp(now.role, "assistant") == 0;
+        if (!is_same) {
+            append(r, is_answer ? CS_AUDIT_EARLIER : CS_AUDIT_REQUEST, now.bytes, now.n_bytes, false);
+        }
+    }
+    json_decref(r->asked);
+    r->asked = json_incref(line);
+}
+
+static void add_open(reader *r, json_t *line)
 {
     int64_t n_accepted = (int64_t)json_array_size(json_object_get(line, "accepted"));
     drop_draft(r, n_accepted, CS_AUDIT_UNSETTLED);
@@ -307,7 +366,11 @@ static void add_open(reader *r, const json_t *line)
     r->audit->n_reopened += n_accepted > 0;
     r->audit->n_prompt_tokens += (int64_t)json_array_size(json_object_get(line, "tokens"));
     r->next_position = -1;
-    add_open_text(r, json_object_get(line, "text"), n_accepted);
+    if (has_places(line)) {
+        add_messages(r, line);
+    } else {
+        add_open_text(r, json_object_get(line, "text"), n_accepted);
+    }
     size_t i;
     json_t *role;
     json_array_foreach(json_object_get(line, "roles"), i, role)
@@ -483,6 +546,7 @@ int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_au
     drop_draft(&r, 0, CS_AUDIT_UNSETTLED);
     cs_buffer_dispose(&r.request);
     cs_buffer_dispose(&r.told);
+    json_decref(r.asked);
     return exit_code;
 }
 

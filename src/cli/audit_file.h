@@ -25,6 +25,7 @@ enum {
 /** Where a text stood. */
 enum {
     CS_AUDIT_REQUEST,   /**< query and system message, and the other texts of connecting and opening */
+    CS_AUDIT_EARLIER,   /**< answers of the conversation that a later request repeats */
     CS_AUDIT_EMITTED,   /**< part of the answer: corrections, drafts that were accepted */
     CS_AUDIT_WITHDRAWN, /**< drafts that a correction replaced */
     CS_AUDIT_UNSETTLED, /**< drafts that were neither accepted nor replaced when the answer ended, or was opened again */
@@ -54,7 +55,7 @@ typedef struct cs_audit_file {
 /** "open", "commit", …, as in the file. */
 const char *cs_audit_kind_name(int kind);
 
-/** "request", "emitted", "withdrawn" or "unsettled". */
+/** "request", "earlier", "emitted", "withdrawn" or "unsettled". */
 const char *cs_audit_place_name(int place);
 
 /**

@@ -21,7 +21,8 @@ static bool is_violation(const searching *s, const char *run, size_t n_bytes)
 {
     const cs_buffer *emitted = &s->audit->texts[CS_AUDIT_EMITTED];
     bool is_draft = s->place == CS_AUDIT_WITHDRAWN || s->place == CS_AUDIT_UNSETTLED;
-    return s->place != CS_AUDIT_EMITTED && !(is_draft && cs_overlap_contains(emitted->bytes, emitted->n_bytes, run, n_bytes));
+    const bool is_answer = s->place == CS_AUDIT_EMITTED || s->place == CS_AUDIT_EARLIER;
+    return !is_answer && !(is_draft && cs_overlap_contains(emitted->bytes, emitted->n_bytes, run, n_bytes));
 }
 
 static bool on_run(const char *run, size_t n_bytes, void *user)

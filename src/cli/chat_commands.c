@@ -55,13 +55,45 @@ static char *expand_home(const char *path)
     return out.bytes;
 }
 
+static bool is_among(char *const *texts, size_t n, const char *text)
+{
+    size_t i = 0;
+    while (i < n && strcmp(texts[i], text) != 0) {
+        i++;
+    }
+    return i < n;
+}
+
+/* What steered until now is looked for in all that was sent, also later. */
+static int remember_contexts(cs_chat *chat)
+{
+    const cs_inputs *inputs = &chat->setup.inputs;
+    for (size_t i = 0; i < inputs->n_contexts; i++) {
+        if (is_among(chat->past, chat->n_past, inputs->contexts[i])) {
+            continue;
+        }
+        char **grown = realloc(chat->past, (chat->n_past + 1) * sizeof *grown);
+        chat->past = grown != NULL ? grown : chat->past;
+        char *copy = grown != NULL ? strdup(inputs->contexts[i]) : NULL;
+        if (copy == NULL) {
+            return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+        }
+        chat->past[chat->n_past++] = copy;
+    }
+    return CS_EXIT_OK;
+}
+
 /* Take contexts, if their prompts can be made and fit; else those from before stay. */
 static int take_contexts(cs_chat *chat, cs_inputs *fresh)
 {
     cs_setup *s = &chat->setup;
     costeer_ensemble_parts parts;
+    int exit_code = remember_contexts(chat);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
     cs_inputs_swap_contexts(&s->inputs, fresh);
-    int exit_code = cs_setup_set_prompts(s);
+    exit_code = cs_setup_set_prompts(s);
     exit_code = exit_code == CS_EXIT_OK ? cs_setup_use(s, &s->choices.items[0], &parts) : exit_code;
     if (exit_code != CS_EXIT_OK) {
         cs_inputs_swap_contexts(&s->inputs, fresh);
@@ -193,15 +225,19 @@ static int show_disclosed(cs_chat *chat, const char *argument)
         cs_output_print(out_of(chat), "nothing: the LLM runs on this machine\n");
         return CS_EXIT_OK;
     }
+    int exit_code = remember_contexts(chat); /* now the present ones are among them */
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
+    }
     cs_audit_file audit;
     cs_audit_finding finding = {.runs = NULL};
-    int exit_code = cs_audit_text_read("what was sent", s->sent.bytes, s->sent.n_bytes, &audit);
-    if (exit_code == CS_EXIT_OK && s->inputs.n_contexts > 0) {
-        exit_code = cs_audit_search(&audit, (const char *const *)s->inputs.contexts, s->inputs.n_contexts, &finding);
+    exit_code = cs_audit_text_read("what was sent", s->sent.bytes, s->sent.n_bytes, &audit);
+    if (exit_code == CS_EXIT_OK && chat->n_past > 0) {
+        exit_code = cs_audit_search(&audit, (const char *const *)chat->past, chat->n_past, &finding);
     }
     if (exit_code == CS_EXIT_OK) {
         cs_output_print(out_of(chat), "to %s: the questions, the answers' tokens, and when each came\n", s->settings.cloud);
-        cs_audit_print(out_of(chat), &audit, s->inputs.n_contexts > 0 ? &finding : NULL);
+        cs_audit_print(out_of(chat), &audit, chat->n_past > 0 ? &finding : NULL);
         if (s->remote.sent == NULL) {
             cs_output_print(out_of(chat), "this is only the beginning: --audit FILE keeps all of it\n");
         }
@@ -301,12 +337,12 @@ static int quit(cs_chat *chat, const char *argument)
 static int help(cs_chat *chat, const char *argument);
 
 static const command commands[] = {
-    {"context", "[+]FILE[:WEIGHT]", "steer by FILE from now on; +FILE: also; off: by none; alone: list them", change_context},
+    {"context", "[+]FILE[:WEIGHT]", "steer by FILE; +: also; off: by none; alone: list", change_context},
     {"strength", "X", "weight of the contexts; alone: show it", change_strength},
-    {"why", NULL, "the tokens of the last answer that steering changed, before and after", explain},
-    {"compare", NULL, "what the LLM alone would have answered to the last question", compare},
+    {"why", NULL, "what steering changed in the last answer", explain},
+    {"compare", NULL, "the LLM's own answer to the last question", compare},
     {"disclosed", NULL, "what was sent to the cloud", show_disclosed},
-    {"save", "FILE", "write the conversation as JSON, to go on with --messages", save},
+    {"save", "FILE", "write the conversation, as --messages reads it", save},
     {"new", NULL, "forget the conversation; contexts and models stay", begin_anew},
     {"help", NULL, "this list", help},
     {"quit", NULL, "the end, as Ctrl-D", quit},
@@ -322,7 +358,8 @@ static int help(cs_chat *chat, const char *argument)
                         26 - (int)strlen(commands[i].name) - (takes[0] != '\0' ? 1 : 0), takes, commands[i].help);
     }
     cs_output_print(out_of(chat),
-                    "Anything else is a question; // begins one with a slash, \\ at its end goes on with the next line.\n");
+                    "Anything else is a question. // begins one with a slash; \\ at the end of a line\n"
+                    "goes on with the next.\n");
     return CS_EXIT_OK;
 }
 

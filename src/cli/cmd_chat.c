@@ -174,7 +174,7 @@ const cs_command cs_command_chat = {
         "  /strength X             weight of the contexts; alone: show it\n"
         "  /why                    tokens of the last answer that steering changed\n"
         "  /compare                the LLM's own answer to the last question\n"
-        "  /disclosed              what was sent to the cloud\n"
+        "  /disclosed              what was sent to the cloud, of every context so far\n"
         "  /save FILE              write the conversation, as --messages reads it\n"
         "  /new                    forget the conversation\n"
         "  /help, /quit            and // begins a question with a slash\n"

@@ -45,13 +45,31 @@ struct cs_line_reader {
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
+/* The shell had the terminal in its own mode, or the size is another one: what is typed is shown again from the line's beginning. */
+static void redraw(cs_line_reader *reader)
+{
+    FILE *shown = NULL;
+    (void)el_get(reader->edit, EL_GETFP, 1, &shown);
+    (void)fputs("\r\x1b[K", shown != NULL ? shown : stderr);
+    (void)el_set(reader->edit, EL_PREP_TERM, 0); /* else it takes its own mode to be set still */
+    (void)el_set(reader->edit, EL_PREP_TERM, 1);
+    el_resize(reader->edit);
+    (void)el_set(reader->edit, EL_REFRESH);
+}
+
 /* The next byte; −1: a signal; −2: the end. */
 static int next_byte(cs_line_reader *reader)
 {
     while (reader->at == reader->n_bytes) {
         const int ready = cs_interrupt_wait_readable_for(STDIN_FILENO, CS_LINE_IDLE_MS);
-        if (ready < 0) {
+        if (reader->edit != NULL && cs_terminal_changed()) {
+            redraw(reader);
+        }
+        if (ready < 0 && cs_interrupted()) {
             return -1;
+        }
+        if (ready < 0) {
+            continue;
         }
         if (ready == 0) {
             reader->params.on_idle(reader->params.user);
@@ -221,6 +239,7 @@ static bool open_terminal(cs_line_reader *reader)
     (void)el_set(reader->edit, EL_PROMPT, prompt);
     (void)el_set(reader->edit, EL_GETCFN, get_character);
     (void)el_set(reader->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    cs_terminal_watch();
     load_history(reader);
     (void)el_source(reader->edit, NULL); /* ~/.editrc */
     return true;

@@ -32,8 +32,9 @@ static const char *find_fault(json_t *message, size_t i, size_t n, bool may_be_a
     if (role == NULL || !json_is_string(content)) {
         return "is no object with the texts role and content";
     }
-    if (memchr(json_string_value(content), '\0', json_string_length(content)) != NULL) {
-        return "has a NUL in its content";
+    if (strlen(role) != json_string_length(json_object_get(message, "role")) ||
+        strlen(json_string_value(content)) != json_string_length(content)) {
+        return "has a NUL in it; it must be plain text";
     }
     if (strcmp(role, "system") == 0) {
         return i == 0 ? NULL : "has the role system, which only the first may have";
@@ -90,7 +91,7 @@ int cs_messages_read(const char *path, bool may_be_answered, cs_messages *out)
     }
     path = strcmp(path, "-") == 0 ? "standard input" : path;
     json_error_t error;
-    out->list = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    out->list = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     free(text);
     if (out->list == NULL) {
         return cs_fail(CS_EXIT_INPUT, "%s: line %d, column %d: no JSON (%s)", path, error.line, error.column, error.text);

@@ -17,6 +17,7 @@
 /* A signal handler can reach nothing but file scope. */
 static atomic_bool interrupted;
 static volatile sig_atomic_t last_signal;
+static atomic_bool changed; /* the terminal */
 
 static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 #define N_NUMBERS (sizeof numbers / sizeof numbers[0])
@@ -25,6 +26,12 @@ static void on_signal(int number)
 {
     last_signal = number == SIGINT && atomic_load(&interrupted) ? last_signal : number;
     atomic_store(&interrupted, true);
+}
+
+static void on_change(int number)
+{
+    (void)number;
+    atomic_store(&changed, true);
 }
 
 /*
@@ -131,6 +138,22 @@ void cs_interrupt_keep_asking(void)
         action.sa_flags &= ~(int)SA_RESETHAND;
         sigaction(SIGINT, &action, NULL);
     }
+}
+
+void cs_terminal_watch(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = on_change;
+    action.sa_flags = SA_RESTART; /* pselect() ends all the same */
+    sigaction(SIGCONT, &action, NULL);
+    sigaction(SIGWINCH, &action, NULL);
+}
+
+bool cs_terminal_changed(void)
+{
+    return atomic_exchange(&changed, false);
 }
 
 bool cs_interrupt_take(void)

@@ -24,6 +24,12 @@ int cs_interrupt_wait_readable_for(int fd, int ms);
 /** From now on no number of SIGINTs kills: cs_interrupt_take() goes on after each. Other signals are what they were. */
 void cs_interrupt_keep_asking(void);
 
+/** From now on a terminal that changes its size, or is ours again (after Ctrl-Z and fg), ends a waiting as a signal does. */
+void cs_terminal_watch(void);
+
+/** True when it did since the last call. */
+bool cs_terminal_changed(void);
+
 /** True when all that came is SIGINT, and it is forgotten; false: nothing came, or another signal did and stays. */
 bool cs_interrupt_take(void);
 

@@ -78,15 +78,18 @@ static void set_messages(json_t *line, const costeer_frame_open *open)
     cs_buffer text = {.cap = TEXT_MAX};
     bool ok = true;
     json_t *roles = json_array();
+    json_t *sizes = json_array(); /* where a message ends in the text */
     for (size_t i = 0; ok && i < open->n_messages; i++) {
         const costeer_chat_message *m = &open->messages[i];
         ok = (i == 0 || cs_buffer_append(&text, "\n", 1)) && cs_buffer_append(&text, m->text, m->n_text) &&
-             json_array_append_new(roles, json_stringn(m->role, m->n_role)) == 0;
+             json_array_append_new(roles, json_stringn(m->role, m->n_role)) == 0 &&
+             json_array_append_new(sizes, json_integer((json_int_t)m->n_text)) == 0;
     }
     if (ok) {
         (void)json_object_set_new(line, "text", make_text(&text));
     }
     (void)json_object_set_new(line, "roles", roles);
+    (void)json_object_set_new(line, "sizes", sizes);
     cs_buffer_dispose(&text);
 }
 

@@ -1,6 +1,10 @@
 /*
  * The engine's side of chat templates: values in, marked text out.
  *
+ * A template is a program from whoever made the model file, and the engine limits neither its time nor its memory, nor how deep it
+ * recurses. So it runs in a process of its own (util/child.h), whose limits hold for whatever a template can think of; this process
+ * never reads the Jinja text.
+ *
  * Only the interpreter is used (jinja/), not common/chat.h: that rewrites messages and templates for the sake of tool calls, and
  * the aim here is the text that transformers makes of the same messages. The interpreter keeps apart what came from a message
  * and what the template wrote (its "input marking"), which is how a control token that a message spells stays text.
@@ -8,15 +12,18 @@
 #include "core/chat_template.h"
 
 extern "C" {
+#include "util/child.h"
 #include "util/error.h"
 }
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <jinja/lexer.h>
 #include <jinja/parser.h>
 #include <jinja/runtime.h>
 #include <jinja/value.h>
+#include <memory>
 #include <new>
 #include <string>
 #include <vector>
@@ -24,9 +31,12 @@ extern "C" {
 namespace
 {
 
-/* Above any real template (the longest known has 30 kB), below what would exhaust the stack of the engine's parser. */
+/* Above any real template: the longest known has 30 kB. */
 constexpr size_t source_bytes_max = (size_t)64 << 10;
-constexpr int nesting_max = 200;
+
+/* What a rendering may take: many times what real ones do, for short messages and for long ones. */
+constexpr size_t memory_bytes_max = (size_t)512 << 20;
+constexpr size_t memory_per_byte_max = 64;
 
 /* Stand-ins for messages when a template is tried: users cannot mean these control bytes, and no trim() takes them. */
 const char system_mark[] = "\x01\x02system\x03\x01";
@@ -56,37 +66,9 @@ std::string reason_of(const std::exception &e, bool *is_refusal)
     return text;
 }
 
-/* +1 for a tag that opens a block, -1 for one that closes it. `tag` is what follows "{%". */
-int block_step(const char *tag)
-{
-    tag += std::strspn(tag, "-+ \t\r\n");
-    for (const char *opens : {"if", "for", "macro", "call", "filter"}) {
-        if (std::strncmp(tag, opens, std::strlen(opens)) == 0) {
-            return 1;
-        }
-    }
-    return std::strncmp(tag, "end", 3) == 0 ? -1 : 0;
-}
-
-/* The engine's parser calls itself for every level of brackets and blocks. */
-bool nests_too_deep(const char *source)
-{
-    int brackets = 0;
-    int blocks = 0;
-    bool too_deep = false;
-    for (const char *at = source; *at != '\0' && !too_deep; at++) {
-        brackets += std::strchr("([{", *at) != nullptr ? 1 : 0;
-        brackets -= std::strchr(")]}", *at) != nullptr && brackets > 0 ? 1 : 0;
-        blocks += at[0] == '{' && at[1] == '%' ? block_step(at + 2) : 0;
-        too_deep = brackets > nesting_max || blocks > nesting_max;
-    }
-    return too_deep;
-}
-
 } // namespace
 
 struct cs_chat_template {
-    jinja::program program;
     std::string source;
     std::string name;
     std::string bos;
@@ -98,6 +80,21 @@ struct cs_chat_template {
 
 namespace
 {
+
+/* ---- in the child ------------------------------------------------------------------------------------------------ */
+
+/* A template's text as the engine reads it. */
+struct parsed {
+    std::string source;
+    jinja::program program;
+};
+
+parsed parse(const cs_chat_template &self)
+{
+    jinja::lexer lexer;
+    const jinja::lexer_result tokens = lexer.tokenize(self.source);
+    return {tokens.source, jinja::parse_from_tokens(tokens)};
+}
 
 jinja::value make_message(const cs_chat_template &self, const said &message)
 {
@@ -117,9 +114,10 @@ jinja::value make_message(const cs_chat_template &self, const said &message)
     return out;
 }
 
-std::vector<jinja::string_part> run(const cs_chat_template &self, const std::vector<said> &messages, bool thinking)
+std::vector<jinja::string_part> run(const cs_chat_template &self, const parsed &form, const std::vector<said> &messages,
+                                    bool thinking)
 {
-    jinja::context context(self.source);
+    jinja::context context(form.source);
     auto list = jinja::mk_val<jinja::value_array>();
     for (const said &message : messages) {
         list->push_back(make_message(self, message));
@@ -134,20 +132,18 @@ std::vector<jinja::string_part> run(const cs_chat_template &self, const std::vec
     context.set_val("thinking", jinja::mk_val<jinja::value_bool>(thinking));
     context.set_val("thinking_mode", jinja::mk_val<jinja::value_string>(std::string(thinking ? "enabled" : "disabled")));
     jinja::runtime runtime(context);
-    return jinja::runtime::gather_string_parts(runtime.execute(self.program))->val_str.parts;
+    return jinja::runtime::gather_string_parts(runtime.execute(form.program))->val_str.parts;
 }
 
 /* As run(), as one text; false when the template fails on it. */
-bool try_run(const cs_chat_template &self, const std::vector<said> &messages, std::string *out)
+bool try_run(const cs_chat_template &self, const parsed &form, const std::vector<said> &messages, std::string *out)
 {
     out->clear();
     try {
-        for (const jinja::string_part &part : run(self, messages, false)) {
+        for (const jinja::string_part &part : run(self, form, messages, false)) {
             *out += part.val;
         }
         return true;
-    } catch (const std::bad_alloc &) {
-        throw;
     } catch (const std::exception &) {
         return false;
     }
@@ -174,24 +170,149 @@ std::string difference(const std::string &plain, const std::string &given)
     return first == std::string::npos ? "" : middle.substr(first, middle.find_last_not_of(" \t\r\n") + 1 - first);
 }
 
-void find_traits(cs_chat_template *self)
+void find_traits(cs_chat_template *self, const parsed &form)
 {
     std::string plain;
     std::string given;
-    if (!try_run(*self, {{"user", user_mark}}, &plain) || !has(plain, user_mark)) {
+    if (!try_run(*self, form, {{"user", user_mark}}, &plain) || !has(plain, user_mark)) {
         self->has_typed_content = true;
-        self->has_typed_content = try_run(*self, {{"user", user_mark}}, &given) && has(given, user_mark);
+        self->has_typed_content = try_run(*self, form, {{"user", user_mark}}, &given) && has(given, user_mark);
         plain = self->has_typed_content ? given : plain;
     }
-    self->has_system_role = try_run(*self, {{"system", system_mark}, {"user", user_mark}}, &given) && has(given, system_mark);
+    self->has_system_role = try_run(*self, form, {{"system", system_mark}, {"user", user_mark}}, &given) && has(given, system_mark);
     if (self->has_system_role && has(plain, user_mark)) {
         self->default_system = difference(plain, given);
     }
 }
 
+/* ---- from the child to the parent -------------------------------------------------------------------------------- */
+
+/* What a child sends first. A failure's reason follows, or what was asked for. */
+enum outcome : char { done = 'd', unreadable = 'u', refused = 'r', failed = 'f', out_of_memory = 'm' };
+
+bool append(cs_buffer *out, const std::string &text)
+{
+    return cs_buffer_append(out, text.data(), text.size());
+}
+
+bool report(const std::exception &e, outcome what, cs_buffer *out)
+{
+    bool is_refusal = false;
+    const std::string reason = reason_of(e, &is_refusal);
+    what = is_refusal ? refused : what;
+    what = has(reason, "bad_alloc") ? out_of_memory : what; /* the engine wraps it as it does any other */
+    out->n_bytes = 0;
+    return append(out, std::string(1, what) + reason);
+}
+
+/* A request is texts, each with its NUL: two flags, the template's source, bos and eos, then role and content of every message. */
+struct asked {
+    cs_chat_template self;
+    bool thinking = false;
+    std::vector<said> messages;
+};
+
+std::string write_request(const cs_chat_template &self, const costeer_message *messages, size_t n, bool thinking)
+{
+    std::string request = {self.has_typed_content ? '1' : '0', thinking ? '1' : '0', '\0'};
+    for (const std::string *text : {&self.source, &self.bos, &self.eos}) {
+        request.append(*text).push_back('\0');
+    }
+    for (size_t i = 0; i < n; i++) {
+        request.append(messages[i].role).push_back('\0');
+        request.append(messages[i].content).push_back('\0');
+    }
+    return request;
+}
+
+asked read_request(const char *request, size_t n)
+{
+    std::vector<const char *> texts;
+    for (const char *at = request; at < request + n; at += std::strlen(at) + 1) {
+        texts.push_back(at);
+    }
+    asked out;
+    out.self.has_typed_content = texts.at(0)[0] == '1';
+    out.thinking = texts[0][1] == '1';
+    out.self.source = texts.at(1);
+    out.self.bos = texts.at(2);
+    out.self.eos = texts.at(3);
+    for (size_t i = 4; i + 1 < texts.size(); i += 2) {
+        out.messages.push_back({texts[i], texts[i + 1]});
+    }
+    return out;
+}
+
+/* A template that is tried. The child sends the two flags and the system message. */
+bool try_in_child(const char *request, size_t n, cs_buffer *out)
+{
+    try {
+        cs_chat_template self = read_request(request, n).self;
+        find_traits(&self, parse(self));
+        return append(out, {done, self.has_typed_content ? '1' : '0', self.has_system_role ? '1' : '0'}) &&
+               append(out, self.default_system);
+    } catch (const std::exception &e) {
+        return report(e, unreadable, out);
+    }
+}
+
+/* A conversation that is rendered. The child sends the parts: a cs_chat_part and its bytes, each. */
+bool render_in_child(const char *request, size_t n, cs_buffer *out)
+{
+    try {
+        const asked what = read_request(request, n);
+        bool ok = append(out, std::string(1, done));
+        for (const jinja::string_part &part : run(what.self, parse(what.self), what.messages, what.thinking)) {
+            cs_chat_part head;
+            std::memset(&head, 0, sizeof head); /* padding too */
+            head.n_bytes = part.val.size();
+            head.is_input = part.is_input;
+            ok = ok && cs_buffer_append(out, (const char *)&head, sizeof head) && append(out, part.val);
+        }
+        return ok;
+    } catch (const std::exception &e) {
+        return report(e, failed, out);
+    }
+}
+
+/* ---- in the parent ----------------------------------------------------------------------------------------------- */
+
 costeer_err no_memory(costeer_error *err)
 {
     return cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for a chat template");
+}
+
+/* Do one of these in a child; on COSTEER_OK, `out` is what follows the outcome. */
+costeer_err run_child(cs_child_work *work, const std::string &request, const std::string &name, cs_buffer *out, costeer_error *err)
+{
+    const size_t memory = memory_bytes_max + memory_per_byte_max * request.size();
+    out->cap = memory;
+    const cs_child_end end = cs_child_run(work, request.data(), request.size(), memory, out);
+    if (end == CS_CHILD_NONE) {
+        return cs_error_set(err, COSTEER_ENOMEM, "prompt", "the system gives no process to run a chat template in");
+    }
+    if (end == CS_CHILD_STOPPED || out->bytes[0] == out_of_memory) {
+        return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                            "%s: its chat template was stopped: it runs without end, takes too much memory or crashes; name another for "
+                            "this model, or raw for none",
+                            name.c_str());
+    }
+    const char *reason = out->bytes + 1;
+    switch (out->bytes[0]) {
+        case done:
+            return COSTEER_OK;
+        case unreadable:
+            return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                                "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none",
+                                name.c_str(), reason);
+        case refused:
+            return cs_error_set(err, COSTEER_EINVAL, "prompt", "%s: its chat template refuses the messages: %.160s",
+                                name.c_str(), reason);
+        default:
+            return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                                "%s: its chat template fails (%.120s); name another for this model, or raw for none",
+                                name.c_str(), reason);
+    }
 }
 
 } // namespace
@@ -200,32 +321,28 @@ costeer_err cs_chat_template_create(const char *source, const char *name, const 
                                     cs_chat_template **out, costeer_error *err)
 {
     *out = nullptr;
-    if (std::strlen(source) > source_bytes_max || nests_too_deep(source)) {
-        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes or nested too deep",
-                            name, source_bytes_max);
+    if (std::strlen(source) > source_bytes_max) {
+        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes", name, source_bytes_max);
     }
-    cs_chat_template *self = nullptr;
+    cs_buffer found = {};
     try {
-        self = new cs_chat_template();
-        jinja::lexer lexer;
-        const jinja::lexer_result tokens = lexer.tokenize(source);
-        self->program = jinja::parse_from_tokens(tokens);
-        self->source = tokens.source;
+        auto self = std::make_unique<cs_chat_template>();
+        self->source = source;
         self->name = name;
         self->bos = bos;
         self->eos = eos;
-        find_traits(self);
-        *out = self;
-        return COSTEER_OK;
+        const costeer_err code = run_child(try_in_child, write_request(*self, nullptr, 0, false), name, &found, err);
+        if (code == COSTEER_OK) {
+            self->has_typed_content = found.bytes[1] == '1';
+            self->has_system_role = found.bytes[2] == '1';
+            self->default_system = found.bytes + 3;
+            *out = self.release();
+        }
+        cs_buffer_dispose(&found);
+        return code;
     } catch (const std::bad_alloc &) {
-        delete self;
+        cs_buffer_dispose(&found);
         return no_memory(err);
-    } catch (const std::exception &e) {
-        delete self;
-        bool is_refusal = false;
-        return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                            "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none",
-                            name, reason_of(e, &is_refusal).c_str());
     }
 }
 
@@ -270,26 +387,21 @@ costeer_err cs_chat_template_render(const cs_chat_template *self, const costeer_
                                     cs_chat_rendering *out, costeer_error *err)
 {
     cs_chat_rendering_dispose(out);
+    cs_buffer rendered = {};
+    costeer_err code;
     try {
-        std::vector<said> list;
-        for (size_t i = 0; i < n; i++) {
-            list.push_back({messages[i].role, messages[i].content});
-        }
-        for (const jinja::string_part &part : run(*self, list, thinking)) {
-            if (!cs_chat_rendering_append(out, part.val.data(), part.val.size(), part.is_input)) {
-                throw std::bad_alloc();
-            }
-        }
-        return COSTEER_OK;
+        code = run_child(render_in_child, write_request(*self, messages, n, thinking), self->name, &rendered, err);
     } catch (const std::bad_alloc &) {
-        return no_memory(err);
-    } catch (const std::exception &e) {
-        bool is_refusal = false;
-        const std::string reason = reason_of(e, &is_refusal);
-        return is_refusal ? cs_error_set(err, COSTEER_EINVAL, "prompt", "%s: its chat template refuses the messages: %.160s",
-                                         self->name.c_str(), reason.c_str())
-                          : cs_error_set(err, COSTEER_EMODEL, "prompt",
-                                         "%s: its chat template fails (%.120s); name another for this model, or raw for none",
-                                         self->name.c_str(), reason.c_str());
+        code = no_memory(err);
     }
+    for (size_t at = 1; code == COSTEER_OK && at + sizeof(cs_chat_part) <= rendered.n_bytes;) {
+        cs_chat_part part;
+        std::memcpy(&part, rendered.bytes + at, sizeof part);
+        at += sizeof part;
+        part.n_bytes = std::min(part.n_bytes, rendered.n_bytes - at);
+        code = cs_chat_rendering_append(out, rendered.bytes + at, part.n_bytes, part.is_input) ? COSTEER_OK : no_memory(err);
+        at += part.n_bytes;
+    }
+    cs_buffer_dispose(&rendered);
+    return code;
 }

@@ -10,6 +10,7 @@
 #include "core/mapping.h"
 #include "core/model_internal.h"
 #include "core/tokenizer.h"
+#include "util/child.h"
 #include "util/error.h"
 #include "util/log.h"
 #include "util/utf8.h"
@@ -365,6 +366,7 @@ costeer_err costeer_model_load(const char *path, const costeer_model_params *par
         return cs_error_set(err, COSTEER_EINVAL, "model", "the path of a model must not be empty");
     }
     ensure_engine();
+    cs_child_prepare(); /* for its chat template, while this process is small */
     costeer_model *model = calloc(1, sizeof *model);
     if (model == NULL || (model->path = strdup(path)) == NULL) {
         free(model);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define BODY_MAX  ((size_t)32 << 20)
 #define PAGES_MAX 100
@@ -177,6 +178,8 @@ static costeer_err get_commit(cs_hub_http *http, const costeer_hub_params *param
         const char *sha = json_string_value(json_object_get(info, "sha"));
         if (sha == NULL || !cs_hub_is_commit(sha)) {
             code = fail_answer(name, "it names no commit", err);
+        } else if (cs_hub_is_commit(name->revision) && strcasecmp(sha, name->revision) != 0) {
+            code = fail_answer(name, "it names another commit than the one that was asked for", err);
         } else {
             memcpy(commit, sha, CS_HUB_COMMIT_MAX);
         }

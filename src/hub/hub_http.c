@@ -347,7 +347,8 @@ cs_hub_result cs_hub_http_get(cs_hub_http *http, const char *url, uint64_t first
     cs_hub_result result = CS_HUB_FAILED;
     (void)snprintf(reason, 256, "a URL that cannot be used");
     if (parsed != NULL && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK) {
-        result = get(http, parsed, first_byte, reason);
+        (void)snprintf(reason, 256, "it names a page that may not be followed"); /* of a list, as a redirect */
+        result = may_follow(http, parsed) ? get(http, parsed, first_byte, reason) : CS_HUB_FAILED;
     }
     curl_url_cleanup(parsed);
     return result;

@@ -68,6 +68,33 @@ audited() {
     [[ $stderr != *Rufus* && $output == *"request    My dog Rufus"* ]]
 }
 
+# conversation ROLE TEXT…: an open line with several messages, and their sizes.
+conversation() {
+    python3 - "$@" <<'END'
+import json, sys
+roles, texts = sys.argv[1::2], sys.argv[2::2]
+print(json.dumps({"accepted": [], "bytes": 60, "half": False, "kind": "open", "max_tokens": 64, "message_bytes": 66, "mode": "drafted", "position": 0,
+                  "roles": roles, "sizes": [len(t.encode()) for t in texts], "text": "\n".join(texts), "tokens": [], "top_k": 64, "window": 0}))
+END
+}
+
+@test "an answer that a later request repeats is no violation; the person's own messages are, wherever they stand" {
+    { conversation user "Hello"; close; conversation user "Hello" assistant "My dog Rufus" user "And?"; close;
+        conversation user "Hello" assistant "My dog Rufus" user "And?" assistant "Of the park in Gothenburg" user "More"; close; } >"$file"
+    audited 0
+    json "$out" '[(x["place"], x["text"]) for x in d["context_runs"]] == [("earlier", "My dog Rufus"), ("earlier", " the park in Gothenburg")]'
+    { conversation user "Hello" assistant "My dog Rufus" user "And?"; close; } >"$file" # --messages: nobody answered that
+    audited 3
+    json "$out" '[x["place"] for x in d["context_runs"]] == ["request"]'
+    { conversation user "Hello"; close; conversation user "Hello" assistant "Yes?" user "My dog Rufus"; close; } >"$file"
+    audited 3
+    { conversation user "Hello"; close; conversation user "My dog Rufus" assistant "Yes?" user "And?"; close; } >"$file"
+    audited 3
+    # sizes that are not those of the text: nothing is taken for an answer
+    { conversation user "Hello"; close; conversation user "Hello" assistant "My dog Rufus" user "And?" | sed 's/"sizes": \[5,/"sizes": [4,/'; close; } >"$file"
+    audited 3
+}
+
 @test "a role or a path can hide nothing" {
     { echo "${connect/'"path":"/"'/'"path":"/My dog Rufus"'}"; open "Hello"; close; } >"$file"
     audited 3

@@ -228,6 +228,19 @@ wait_for_lines() {
     [ "${lines[1]}" = "nothing: the LLM runs on this machine" ]
 }
 
+@test "through a node: an answer that is sent again is no violation, and a context that was changed is still looked for" {
+    start_node
+    chat "$first" "$second" -- --context "$notes" --max-tokens 60 --cloud "$node_url" --audit "$BATS_TEST_TMPDIR/sent" >"$out"
+    head -n 1 "$out" | cut -c 1-24 >"$BATS_TEST_TMPDIR/said"
+    run --separate-stderr costeer audit --context "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/sent"
+    succeeded
+    [[ $output == *"  earlier    $(cat "$BATS_TEST_TMPDIR/said")"* ]]
+    echo "the phrase of another context" >"$BATS_TEST_TMPDIR/other"
+    run --separate-stderr chat "Repeat: the phrase of another context." "/context $notes" /disclosed -- --context "$BATS_TEST_TMPDIR/other" --max-tokens 8 --cloud "$node_url"
+    succeeded
+    [[ $output == *"  request    the phrase of another context"* ]]
+}
+
 @test "a cloud that fails in the third turn is one line; the conversation stays and goes on with another node" {
     start_node
     port=${node_url##*:}
@@ -310,4 +323,10 @@ os.execvp(sys.argv[1], sys.argv[1:])' "$COSTEER" chat --max-tokens 5 <"$BATS_TES
 @test "a reader that goes away ends it with 141" {
     run --separate-stderr bash -c "printf '$first\n$second\n' | '$helpers/drive.py' no-reader -- '$COSTEER' chat"
     [ "$status" -eq 0 ] || [ "$status" -eq 141 ]
+}
+
+@test "on a terminal: after Ctrl-Z and fg, and in a window of another size, the line is shown again and can be edited" {
+    run "$helpers/drive.py" talk 'wait:> ' 'type:/strenth 0.5' 'wait:/strenth 0.5' suspend: 'wait:/strenth 0.5' columns:60 'wait:/strenth 0.5' \
+        'type:\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D' 'type:g' 'type:\n' 'wait:strength 0.5' 'wait:> ' 'type:\x04' -- "$COSTEER" chat
+    [ "$status" -eq 0 ]
 }

@@ -268,10 +268,23 @@ nothing_in_place() {
     faults '{"redirect": "http://127.0.0.1:9/x"}'
     pull "$repo_name:Q8_0"
     failed_with 6 'redirects to what may not be followed'
+    faults '{"next": "http://127.0.0.1:9/x"}'
+    pull "$repo_name:Q8_0"
+    failed_with 6 'names a page that may not be followed'
     faults '{}'
     pull "$repo_name:Q8_0"
     succeeded
     cmp "$output" "$slm"
+}
+
+@test "a list of files goes on at http and https only, and a pinned revision is that commit or nothing" {
+    faults '{"next": "file:///etc/passwd"}'
+    pull "$repo_name:Q8_0"
+    failed_with 6 'names a page that may not be followed'
+    faults '{"sha": "0123456789abcdef0123456789abcdef01234567"}'
+    pull "$repo_name@fedcba9876543210fedcba9876543210fedcba98:Q8_0"
+    failed_with 6 'another commit than the one that was asked for'
+    nothing_in_place
 }
 
 @test "escape sequences in the hub's text reach no terminal, and paths stay in the cache" {

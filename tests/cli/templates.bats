@@ -59,7 +59,8 @@ refused() { # TEXT CODE PATTERN
     refused '[{"role":"user","content":"a"},{"role":"system","content":"s"},{"role":"user","content":"b"}]' 3 'message 2 has the role system'
     refused '[{"role":"user","content":"a","name":"x"}]' 3 'message 1 has "name"; only role and content'
     refused '[{"role":"user","content":" "}]' 3 'message 1 is empty'
-    refused '[{"role":"user","content":"a\u0000b"}]' 3 'message 1 has a NUL|no JSON'
+    refused '[{"role":"user","content":"a\u0000b"}]' 3 'message 1 has a NUL'
+    refused '[{"role":"user\u0000x","content":"a"}]' 3 'message 1 has a NUL'
     refused '' 3 'the conversation is empty'
     run --separate-stderr costeer generate --messages "$conversation" "a query"
     failed_with 2 'a query and --messages exclude each other'

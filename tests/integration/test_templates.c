@@ -213,26 +213,46 @@ static void test_bad__every_failure_is_one_line(void **state)
     assert_refused((costeer_prompt){.query = "q", .chat_template = "nonsense"}, COSTEER_EINVAL, "chatml, gemma");
 }
 
+static void test_bad__what_does_not_end_is_stopped(void **state)
+{
+    (void)state;
+    static const char *const templates[] = {
+        "{% for i in range(1000000000) %}x{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+        "{{ 'x' * 100000000000 }}",
+        "{{ messages[0].content|indent(99999999999) }}",
+        "{% macro a() %}{{ a() }}{% endmacro %}{{ a() }}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns|tojson }}",
+        "{% if 1 is divisibleby(0) %}{% endif %}",
+        /* only where there are turns: nothing that is tried beforehand finds it */
+        "{{ messages[0].content }}{% if messages|length > 2 %}{{ 'x' * 100000000000 }}{% endif %}",
+    };
+    for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+        assert_refused((costeer_prompt){.turns = turns, .n_turns = 2, .query = "q", .chat_template = templates[i]}, COSTEER_EMODEL,
+                       "stopped");
+        assert_renders((costeer_prompt){.query = "q", .chat_template = "{{ messages[0].content }}"}, "q"); /* the next one is not harmed */
+    }
+}
+
 static void test_bad__what_would_exhaust_the_stack_is_refused(void **state)
 {
     (void)state;
-    char text[8192];
-    memset(text, '(', sizeof text - 1);
+    char *text = malloc(100000);
+    assert_non_null(text);
+    memset(text, '(', 60000);
     memcpy(text, "{{", 2);
-    text[sizeof text - 1] = '\0';
-    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "nested too deep");
+    text[60000] = '\0';
+    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "--template: ");
     text[0] = '\0';
-    for (size_t i = 0; i < 500; i++) {
+    for (size_t i = 0; i < 6000; i++) {
         memcpy(text + 10 * i, "{% if x %}", 11);
     }
-    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "nested too deep");
-    char *longest = malloc(100000);
-    assert_non_null(longest);
-    memset(longest, 'x', 99999);
-    longest[99999] = '\0';
-    memcpy(longest, "{{", 2);
-    assert_refused((costeer_prompt){.query = "q", .chat_template = longest}, COSTEER_EMODEL, "longer than");
-    free(longest);
+    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "--template: ");
+    memset(text, 'x', 99999);
+    text[99999] = '\0';
+    memcpy(text, "{{", 2);
+    assert_refused((costeer_prompt){.query = "q", .chat_template = text}, COSTEER_EMODEL, "longer than");
+    free(text);
 }
 
 /* ---- control tokens in messages ---------------------------------------------------------------------------------- */
@@ -432,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_system__goes_before_the_first_message_without_a_system_role),
         cmocka_unit_test(test_thinking__templates_are_told_and_an_open_reasoning_is_closed),
         cmocka_unit_test(test_bad__every_failure_is_one_line),
+        cmocka_unit_test(test_bad__what_does_not_end_is_stopped),
         cmocka_unit_test(test_bad__what_would_exhaust_the_stack_is_refused),
         cmocka_unit_test(test_smuggling__turns_and_prefix_stay_text),
         cmocka_unit_test(test_smuggling__what_template_and_message_spell_together_stays_text),

@@ -19,6 +19,8 @@ STATE/faults.json, read at every request, says what goes wrong; all of it may be
     "wrong_range": true      the storage sends what begins one byte later
     "size": N                the list of files says that every file has so many bytes
     "page": N                the list of files comes in pages of N
+    "next": URL              the list of files says that it goes on there
+    "sha": TEXT              every revision is that commit
     "items": [...]           more items at the head of the list of files
     "commits": {REPO: COMMIT}   the commit of a repository; without, it follows from its files
     "moved": {FROM: TO}      these repositories redirect to others of the same hub
@@ -138,6 +140,8 @@ class Hub(Handler):
         commit = commit_of(repo, files, f)
         if what == "refs":
             self.answer_json({"branches": [{"name": "main", "ref": "refs/heads/main", "targetCommit": commit}], "tags": [], "converts": []})
+        elif what == "revision" and "sha" in f:
+            self.answer_json({"sha": f["sha"]})
         elif urllib.parse.unquote("/".join(rest)) not in ("main", "v1.0", "refs/pr/1", commit):
             self.refuse(404, "RevisionNotFound")
         elif what == "revision":
@@ -160,7 +164,7 @@ class Hub(Handler):
         begin = int(urllib.parse.parse_qs(url.query).get("cursor", ["0"])[0])
         end = begin + f.get("page", len(items))
         link = {"Link": f'<{endpoint}{url.path}?recursive=true&cursor={end}>; rel="next"'} if end < len(items) else {}
-        self.answer_json(items[begin:end], link)
+        self.answer_json(items[begin:end], {"Link": f'<{f["next"]}>; rel="next"'} if "next" in f else link)
 
     def resolve(self, path, f):
         owner, name, _, *rest = path.split("/")

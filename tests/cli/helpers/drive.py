@@ -6,7 +6,8 @@
     drive.py terminal [--columns N] [--type TEXT] [--interrupt-at TEXT] -- COMMAND…   all three streams are a terminal
     drive.py talk STEP… -- COMMAND…   on a terminal, one thing after the other: "wait:TEXT" until TEXT was written since the step before,
                                       "type:TEXT" into the line editor, with \\n, \\x04 and other escapes of Python, "press:TEXT" at once,
-                                      "more:N" until N more characters came
+                                      "more:N" until N more characters came, "columns:N" makes the terminal narrower or wider, "suspend:"
+                                      does what Ctrl-Z and fg do
 
 The exit code is the program's; 128 + n and a line "killed by signal n" when a signal killed it.
 """
@@ -115,6 +116,7 @@ class Talk:
     def __init__(self, command):
         self.leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
+        self.shells = termios.tcgetattr(follower)
         environment = dict(os.environ, TERM="xterm-256color")
         self.process = subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, env=environment,
                                         preexec_fn=own_terminal, start_new_session=True)
@@ -154,6 +156,15 @@ class Talk:
 
     def press(self, text):
         os.write(self.leader, text.encode().decode("unicode_escape").encode("latin-1"))
+
+    def columns(self, text):
+        fcntl.ioctl(self.leader, termios.TIOCSWINSZ, struct.pack("HHHH", 50, int(text), 0, 0))  # the kernel sends SIGWINCH
+
+    def suspend(self, _):
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
+        termios.tcsetattr(self.leader, termios.TCSADRAIN, self.shells)
+        self.process.send_signal(signal.SIGCONT)
 
 
 def own_terminal():
