@@ -74,7 +74,7 @@ static int list_text(cs_output *out, const costeer_hub_list *list, const char *c
         cs_output_print(out, "No models in %.2000s; costeer pull --list shows some to get.\n", cache_dir);
         return CS_EXIT_OK;
     }
-    cs_output_print(out, "%-*s %12s  %s\n", width, "NAME", "SIZE", "VOCABULARY (models with one hash can be paired as they are)");
+    cs_output_print(out, "%-*s %12s  %s\n", width, "NAME", "SIZE", "VOCABULARY");
     for (size_t i = 0; i < list->n; i++) {
         const vocabulary v = read_vocabulary(list->entries[i].path);
         print_row(out, &list->entries[i], &v, width);

@@ -353,6 +353,9 @@ int cs_setup_fail(const cs_setup *setup, const cs_choice *choice, const costeer_
         return cs_fail(CS_EXIT_INPUT, "%s", err->message);
     }
     const char *name = err->code == COSTEER_ETOOLONG ? find_too_long(setup, choice->method) : NULL;
+    if (name == NULL && err->code == COSTEER_ETOOLONG && setup->settings.is_chat && setup->inputs.conversation.n_turns > 0) {
+        return cs_fail(CS_EXIT_INPUT, "%s; /new begins a new conversation", err->message);
+    }
     return name != NULL ? cs_fail(CS_EXIT_INPUT, "%s: %s", name, err->message) : cs_fail_error(err);
 }
 

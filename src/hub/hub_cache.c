@@ -275,7 +275,8 @@ costeer_err cs_hub_cache_find(const char *cache_dir, const cs_hub_name *name, co
     cs_hub_strings_dispose(&files);
     if (code == COSTEER_OK && !found) {
         code = cs_error_set(err, COSTEER_EMODEL, "hub",
-                            "%.200s: neither a file nor a model in the cache %.200s; costeer pull gets it", shown, cache_dir);
+                            "%.150s: neither a file nor a model in the cache %.150s; costeer pull %.150s gets it", shown,
+                            cache_dir, shown);
     }
     return code;
 }

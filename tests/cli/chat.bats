@@ -186,7 +186,7 @@ print(d[3]["content"][:20])' "$BATS_TEST_TMPDIR/said.json" "$BATS_TEST_TMPDIR/as
     long=$(printf 'We met in spring. %.0s' {1..25})
     costeer generate --max-tokens 20 "$second" >"$out"
     run --separate-stderr chat "$first" "$long" "/save $BATS_TEST_TMPDIR/a" /new "$second" -- --ctx-size 128 --max-tokens 20
-    failed_with 3 'do not fit the 128'
+    failed_with 3 'do not fit the 128.*; /new begins a new conversation'
     json "$BATS_TEST_TMPDIR/a" 'len(d) == 2'
     [ "${lines[2]}" = "$(cat "$out")" ]
 }

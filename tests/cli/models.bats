@@ -106,7 +106,7 @@ models() { run --separate-stderr costeer models "$@"; }
     costeer model --json qwen2.5-0.5b qwen2.5-1.5b >"$out"
     json "$out" 'd["models"][0]["n_params"] < d["models"][1]["n_params"]'
     run --separate-stderr costeer generate --llm qwen2.5-7b Hello
-    failed_with 4 'qwen2.5-7b: neither a file nor a model in the cache .*; costeer pull gets it'
+    failed_with 4 'qwen2.5-7b: neither a file nor a model in the cache .*; costeer pull qwen2.5-7b gets it'
 }
 
 @test "a file comes before a name; a path that is neither is reported as before" {
