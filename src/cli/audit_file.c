@@ -346,7 +346,10 @@ static void add_messages(reader *r, json_t *line)
     bool is_same = true;
     for (size_t i = 0; i < json_array_size(json_object_get(line, "sizes")); i++) {
         const message now = find_message(line, i);
-        const message before = r->asked == NULL ? (message){.role = NULL} : find_message(r->asked, i);
+        message before = {.role = NULL};
+        if (r->asked != NULL) {
+            before = find_message(r->asked, i);
+        }
         is_same = is_same && before.role != NULL && strcmp(before.role, now.role) == 0 && before.n_bytes == now.n_bytes &&
                   memcmp(before.bytes, now.bytes, now.n_bytes) == 0;
         const bool is_answer = r->asked != NULL && strcmp(now.role, "assistant") == 0;

@@ -26,7 +26,7 @@ typedef struct cs_chat {
     char *saved;      /**< the file that was written last, and may be written again; NULL: none */
     char **past;      /**< [n_past] contexts that steered before: an answer may show them */
     size_t n_past;
-    bool is_over;     /**< nothing more can be written, or somebody asked for the end */
+    bool is_over; /**< nothing more can be written, or somebody asked for the end */
     int exit_code;
 } cs_chat;
 

@@ -357,9 +357,8 @@ static int help(cs_chat *chat, const char *argument)
         cs_output_print(out_of(chat), "/%s%s%-*s %s\n", commands[i].name, takes[0] != '\0' ? " " : "",
                         26 - (int)strlen(commands[i].name) - (takes[0] != '\0' ? 1 : 0), takes, commands[i].help);
     }
-    cs_output_print(out_of(chat),
-                    "Anything else is a question. // begins one with a slash; \\ at the end of a line\n"
-                    "goes on with the next.\n");
+    cs_output_print(out_of(chat), "Anything else is a question. // begins one with a slash; \\ at the end of a line\n"
+                                  "goes on with the next.\n");
     return CS_EXIT_OK;
 }
 

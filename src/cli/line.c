@@ -45,7 +45,8 @@ struct cs_line_reader {
 
 /* ---- bytes ------------------------------------------------------------------------------------------------------- */
 
-/* The shell had the terminal in its own mode, or the size is another one: what is typed is shown again from the line's beginning. */
+/* The shell had the terminal in its own mode, or the size is another one: what is typed is shown again from the line's beginning.
+ */
 static void redraw(cs_line_reader *reader)
 {
     FILE *shown = NULL;

@@ -1,9 +1,9 @@
 /*
  * The engine's side of chat templates: values in, marked text out.
  *
- * A template is a program from whoever made the model file, and the engine limits neither its time nor its memory, nor how deep it
- * recurses. So it runs in a process of its own (util/child.h), whose limits hold for whatever a template can think of; this process
- * never reads the Jinja text.
+ * A template is a program from whoever made the model file, and the engine limits neither its time nor its memory, nor how deep
+ * it recurses. So it runs in a process of its own (util/child.h), whose limits hold for whatever a template can think of; this
+ * process never reads the Jinja text.
  *
  * Only the interpreter is used (jinja/), not common/chat.h: that rewrites messages and templates for the sake of tool calls, and
  * the aim here is the text that transformers makes of the same messages. The interpreter keeps apart what came from a message
@@ -179,7 +179,8 @@ void find_traits(cs_chat_template *self, const parsed &form)
         self->has_typed_content = try_run(*self, form, {{"user", user_mark}}, &given) && has(given, user_mark);
         plain = self->has_typed_content ? given : plain;
     }
-    self->has_system_role = try_run(*self, form, {{"system", system_mark}, {"user", user_mark}}, &given) && has(given, system_mark);
+    self->has_system_role =
+        try_run(*self, form, {{"system", system_mark}, {"user", user_mark}}, &given) && has(given, system_mark);
     if (self->has_system_role && has(plain, user_mark)) {
         self->default_system = difference(plain, given);
     }
@@ -205,7 +206,8 @@ bool report(const std::exception &e, outcome what, cs_buffer *out)
     return append(out, std::string(1, what) + reason);
 }
 
-/* A request is texts, each with its NUL: two flags, the template's source, bos and eos, then role and content of every message. */
+/* A request is texts, each with its NUL: two flags, the template's source, bos and eos, then role and content of every message.
+ */
 struct asked {
     cs_chat_template self;
     bool thinking = false;
@@ -283,7 +285,8 @@ costeer_err no_memory(costeer_error *err)
 }
 
 /* Do one of these in a child; on COSTEER_OK, `out` is what follows the outcome. */
-costeer_err run_child(cs_child_work *work, const std::string &request, const std::string &name, cs_buffer *out, costeer_error *err)
+costeer_err run_child(cs_child_work *work, const std::string &request, const std::string &name, cs_buffer *out,
+                      costeer_error *err)
 {
     const size_t memory = memory_bytes_max + memory_per_byte_max * request.size();
     out->cap = memory;
@@ -292,26 +295,27 @@ costeer_err run_child(cs_child_work *work, const std::string &request, const std
         return cs_error_set(err, COSTEER_ENOMEM, "prompt", "the system gives no process to run a chat template in");
     }
     if (end == CS_CHILD_STOPPED || out->bytes[0] == out_of_memory) {
-        return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                            "%s: its chat template was stopped: it runs without end, takes too much memory or crashes; name another for "
-                            "this model, or raw for none",
-                            name.c_str());
+        return cs_error_set(
+            err, COSTEER_EMODEL, "prompt",
+            "%s: its chat template was stopped: it runs without end, takes too much memory or crashes; name another for "
+            "this model, or raw for none",
+            name.c_str());
     }
     const char *reason = out->bytes + 1;
     switch (out->bytes[0]) {
-        case done:
-            return COSTEER_OK;
-        case unreadable:
-            return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                                "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none",
-                                name.c_str(), reason);
-        case refused:
-            return cs_error_set(err, COSTEER_EINVAL, "prompt", "%s: its chat template refuses the messages: %.160s",
-                                name.c_str(), reason);
-        default:
-            return cs_error_set(err, COSTEER_EMODEL, "prompt",
-                                "%s: its chat template fails (%.120s); name another for this model, or raw for none",
-                                name.c_str(), reason);
+    case done:
+        return COSTEER_OK;
+    case unreadable:
+        return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                            "%s: has a chat template that cannot be read (%.120s); name another for this model, or raw for none",
+                            name.c_str(), reason);
+    case refused:
+        return cs_error_set(err, COSTEER_EINVAL, "prompt", "%s: its chat template refuses the messages: %.160s", name.c_str(),
+                            reason);
+    default:
+        return cs_error_set(err, COSTEER_EMODEL, "prompt",
+                            "%s: its chat template fails (%.120s); name another for this model, or raw for none", name.c_str(),
+                            reason);
     }
 }
 
@@ -322,7 +326,8 @@ costeer_err cs_chat_template_create(const char *source, const char *name, const 
 {
     *out = nullptr;
     if (std::strlen(source) > source_bytes_max) {
-        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes", name, source_bytes_max);
+        return cs_error_set(err, COSTEER_EMODEL, "prompt", "%s: its chat template is longer than %zu bytes", name,
+                            source_bytes_max);
     }
     cs_buffer found = {};
     try {

@@ -1,8 +1,9 @@
 /*
  * Three processes: the program, a helper that it forked while it was small, and a child of the helper for each piece of work.
  *
- * Requests and replies pass a socket between the first two; the helper ends when the program's end of it is closed, however that came
- * about. The child's result comes through a pipe, and a last byte says that it is whole. There is no exec: the library has no program of its own.
+ * Requests and replies pass a socket between the first two; the helper ends when the program's end of it is closed, however that
+ * came about. The child's result comes through a pipe, and a last byte says that it is whole. There is no exec: the library has
+ * no program of its own.
  */
 #define _GNU_SOURCE /* pipe2(), closefrom(), prctl() */
 #include "util/child.h"
@@ -134,7 +135,8 @@ static bool collect(int fd, cs_buffer *out)
     char chunk[16384];
     for (;;) {
         const int64_t left = (deadline - cs_clock_us()) / 1000;
-        struct pollfd ready[] = {{.fd = fd, .events = POLLIN}, {.fd = HELPER_FD, .events = 0}}; /* of the second only that it hangs up */
+        struct pollfd ready[] = {{.fd = fd, .events = POLLIN},
+                                 {.fd = HELPER_FD, .events = 0}}; /* of the second only that it hangs up */
         const int n_ready = left > 0 ? poll(ready, 2, (int)left) : 0;
         if (n_ready == 0 || ready[1].revents != 0) {
             return false;

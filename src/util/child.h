@@ -1,8 +1,8 @@
 /*
  * Work that may run for ever, eat memory or crash, done by a process of its own.
  *
- * fork() takes longer the more memory a program has, and a model's weights are much. So a helper is forked before they are read, and forks
- * what does the work.
+ * fork() takes longer the more memory a program has, and a model's weights are much. So a helper is forked before they are read,
+ * and forks what does the work.
  */
 #ifndef CS_UTIL_CHILD_H
 #define CS_UTIL_CHILD_H
@@ -30,8 +30,8 @@ void cs_child_prepare(void);
 /**
  * Let a child do the work, and collect what it puts into `out`.
  *
- * It has no descriptor of this program, and takes none of its signals. Its processor time is limited to ten seconds, thousands of times what a
- * chat template takes.
+ * It has no descriptor of this program, and takes none of its signals. Its processor time is limited to ten seconds, thousands of
+ * times what a chat template takes.
  *
  * @param request       [n] copied to the child, followed by a NUL there
  * @param n_bytes_more  how much memory the child may take for the work (limited on Linux only)

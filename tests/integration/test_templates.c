@@ -228,9 +228,10 @@ static void test_bad__what_does_not_end_is_stopped(void **state)
         "{{ messages[0].content }}{% if messages|length > 2 %}{{ 'x' * 100000000000 }}{% endif %}",
     };
     for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
-        assert_refused((costeer_prompt){.turns = turns, .n_turns = 2, .query = "q", .chat_template = templates[i]}, COSTEER_EMODEL,
-                       "stopped");
-        assert_renders((costeer_prompt){.query = "q", .chat_template = "{{ messages[0].content }}"}, "q"); /* the next one is not harmed */
+        assert_refused((costeer_prompt){.turns = turns, .n_turns = 2, .query = "q", .chat_template = templates[i]},
+                       COSTEER_EMODEL, "stopped");
+        assert_renders((costeer_prompt){.query = "q", .chat_template = "{{ messages[0].content }}"},
+                       "q"); /* the next one is not harmed */
     }
 }
 

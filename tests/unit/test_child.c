@@ -106,7 +106,9 @@ static bool run_without_end(const char *request, size_t n, cs_buffer *out)
 static bool take_memory(const char *request, size_t n, cs_buffer *out)
 {
     char *volatile memory = malloc(512 * MIB + n); /* volatile: or a compiler leaves it out */
-    return memory != NULL && cs_buffer_append(out, request, n);
+    const bool is_there = memory != NULL;
+    free(memory);
+    return is_there && cs_buffer_append(out, request, n);
 }
 
 static void test_child__that_crashes_is_stopped(void **state)
@@ -202,7 +204,7 @@ static void test_child__a_forked_program_gets_a_helper_of_its_own(void **state)
 
 static bool see_descriptor(const char *request, size_t n, cs_buffer *out)
 {
-    const bool is_open = fcntl(atoi(request), F_GETFD) >= 0;
+    const bool is_open = fcntl((int)strtol(request, NULL, 10), F_GETFD) >= 0;
     (void)n;
     return cs_buffer_append(out, is_open ? "open" : "closed", is_open ? 4 : 6);
 }
