@@ -331,7 +331,12 @@ static bool has_places(const json_t *open)
     const json_t *sizes = json_object_get(open, "sizes");
     size_t n_bytes = 0;
     for (size_t i = 0; i < json_array_size(sizes); i++) {
-        n_bytes += (size_t)json_integer_value(json_array_get(sizes, i)) + (i > 0 ? 1 : 0);
+        const json_int_t size = json_integer_value(json_array_get(sizes, i));
+        if (size < 0 || (size_t)size > json_string_length(json_object_get(open, "text")) ||
+            !json_is_string(json_array_get(json_object_get(open, "roles"), i))) {
+            return false;
+        }
+        n_bytes += (size_t)size + (i > 0 ? 1 : 0);
     }
     return json_array_size(sizes) > 0 && json_array_size(sizes) == json_array_size(json_object_get(open, "roles")) &&
            n_bytes == json_string_length(json_object_get(open, "text"));
@@ -349,6 +354,9 @@ static void add_messages(reader *r, json_t *line)
         message before = {.role = NULL};
         if (r->asked != NULL) {
             before = find_message(r->asked, i);
+        }
+        if (now.role == NULL) {
+            continue; /* no text */
         }
         is_same = is_same && before.role != NULL && strcmp(before.role, now.role) == 0 && before.n_bytes == now.n_bytes &&
                   memcmp(before.bytes, now.bytes, now.n_bytes) == 0;

@@ -72,13 +72,14 @@ static int remember_contexts(cs_chat *chat)
         if (is_among(chat->past, chat->n_past, inputs->contexts[i])) {
             continue;
         }
-        char **grown = realloc(chat->past, (chat->n_past + 1) * sizeof *grown);
-        chat->past = grown != NULL ? grown : chat->past;
-        char *copy = grown != NULL ? strdup(inputs->contexts[i]) : NULL;
-        if (copy == NULL) {
+        char *copy = strdup(inputs->contexts[i]);
+        char **grown = copy != NULL ? realloc(chat->past, (chat->n_past + 1) * sizeof *grown) : NULL;
+        if (grown == NULL) {
+            free(copy);
             return cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
-        chat->past[chat->n_past++] = copy;
+        grown[chat->n_past++] = copy;
+        chat->past = grown;
     }
     return CS_EXIT_OK;
 }

@@ -83,7 +83,7 @@ class BadInputTest(real.TestCase):
     def test_template__a_base_model_says_what_to_pass(self):
         for llm, slm in (("gemma", "smollm2"), ("smollm2", "gemma")):
             with self.subTest(llm=llm, slm=slm):
-                self.assert_refused(real.local(llm, slm), real.EXIT_MODEL, r"gemma-3-270m.*template.*--template")
+                self.assert_refused(real.local(llm, slm), real.EXIT_MODEL, r"gemma-3-270m.*template.*--llm-template or --slm-template")
 
     def test_vocab__two_families_are_not_the_same(self):
         answer = real.local("smollm2", "gemma", "--vocab", "same", "--template", "raw")
