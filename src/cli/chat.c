@@ -279,8 +279,5 @@ void cs_chat_dispose(cs_chat *chat)
     cs_line_free(chat->lines);
     free(chat->answer);
     free(chat->saved);
-    for (size_t i = 0; i < chat->n_past; i++) {
-        free(chat->past[i]);
-    }
-    free(chat->past);
+    cs_buffer_dispose(&chat->past);
 }

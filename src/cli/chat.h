@@ -7,6 +7,7 @@
 
 #include "cli/line.h"
 #include "cli/setup.h"
+#include "util/buffer.h"
 
 /** A token of the last answer. */
 typedef struct cs_chat_token {
@@ -24,7 +25,7 @@ typedef struct cs_chat {
     size_t n_changed; /**< of them, those that steering changed */
     int64_t asked_us; /**< when the last answer ended */
     char *saved;      /**< the file that was written last, and may be written again; NULL: none */
-    char **past;      /**< [n_past] contexts that steered before: an answer may show them */
+    cs_buffer past;   /**< n_past contexts that steered before, each with its NUL: an answer may show them */
     size_t n_past;
     bool is_over; /**< nothing more can be written, or somebody asked for the end */
     int exit_code;

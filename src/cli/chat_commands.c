@@ -55,31 +55,30 @@ static char *expand_home(const char *path)
     return out.bytes;
 }
 
-static bool is_among(char *const *texts, size_t n, const char *text)
+static bool is_in_past(const cs_chat *chat, const char *text)
 {
+    const char *at = chat->past.bytes;
     size_t i = 0;
-    while (i < n && strcmp(texts[i], text) != 0) {
+    while (i < chat->n_past && strcmp(at, text) != 0) {
+        at += strlen(at) + 1;
         i++;
     }
-    return i < n;
+    return i < chat->n_past;
 }
 
 /* What steered until now is looked for in all that was sent, also later. */
 static int remember_contexts(cs_chat *chat)
 {
     const cs_inputs *inputs = &chat->setup.inputs;
+    chat->past.cap = SIZE_MAX / 2;
     for (size_t i = 0; i < inputs->n_contexts; i++) {
-        if (is_among(chat->past, chat->n_past, inputs->contexts[i])) {
+        if (is_in_past(chat, inputs->contexts[i])) {
             continue;
         }
-        char *copy = strdup(inputs->contexts[i]);
-        char **grown = copy != NULL ? realloc(chat->past, (chat->n_past + 1) * sizeof *grown) : NULL;
-        if (grown == NULL) {
-            free(copy);
+        if (!cs_buffer_append(&chat->past, inputs->contexts[i], strlen(inputs->contexts[i]) + 1)) {
             return cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
-        grown[chat->n_past++] = copy;
-        chat->past = grown;
+        chat->n_past++;
     }
     return CS_EXIT_OK;
 }
@@ -218,6 +217,22 @@ static int explain(cs_chat *chat, const char *argument)
 
 /* ---- /disclosed -------------------------------------------------------------------------------------------------- */
 
+static int search_past(const cs_chat *chat, const cs_audit_file *audit, cs_audit_finding *finding)
+{
+    const char **texts = calloc(chat->n_past + 1, sizeof *texts);
+    if (texts == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    const char *at = chat->past.bytes;
+    for (size_t i = 0; i < chat->n_past; i++) {
+        texts[i] = at;
+        at += strlen(at) + 1;
+    }
+    const int exit_code = cs_audit_search(audit, texts, chat->n_past, finding);
+    free(texts);
+    return exit_code;
+}
+
 static int show_disclosed(cs_chat *chat, const char *argument)
 {
     (void)argument;
@@ -234,7 +249,7 @@ static int show_disclosed(cs_chat *chat, const char *argument)
     cs_audit_finding finding = {.runs = NULL};
     exit_code = cs_audit_text_read("what was sent", s->sent.bytes, s->sent.n_bytes, &audit);
     if (exit_code == CS_EXIT_OK && chat->n_past > 0) {
-        exit_code = cs_audit_search(&audit, (const char *const *)chat->past, chat->n_past, &finding);
+        exit_code = search_past(chat, &audit, &finding);
     }
     if (exit_code == CS_EXIT_OK) {
         cs_output_print(out_of(chat), "to %s: the questions, the answers' tokens, and when each came\n", s->settings.cloud);
