@@ -69,7 +69,9 @@ static bool write_too_much(const char *request, size_t n, cs_buffer *out)
     (void)n;
     out->cap = 5 * MIB;
     char *text = calloc(5, MIB);
-    return text != NULL && cs_buffer_append(out, text, 5 * MIB);
+    const bool ok = text != NULL && cs_buffer_append(out, text, 5 * MIB);
+    free(text);
+    return ok;
 }
 
 static bool give_up(const char *request, size_t n, cs_buffer *out)
