@@ -5,7 +5,7 @@
 #include "cli/message.h"
 #include "cli/overlap.h"
 
-/* More than a person reads; their number is told all the same. */
+/* More than a person reads; all are counted. */
 #define RUNS_SHOWN 50
 
 typedef struct searching {

@@ -1,6 +1,6 @@
 /*
  * costeer chat: questions one after the other, each answered as costeer generate would with the conversation before it. A line is
- * read, asked or done, and the next one read: what goes wrong with one is told and ends nothing.
+ * read, asked or done, and the next one read: what goes wrong with one gets a line and ends nothing.
  */
 #include "cli/chat.h"
 #include "cli/cmd.h"
@@ -179,8 +179,8 @@ const cs_command cs_command_chat = {
         "  /new                    forget the conversation\n"
         "  /help, /quit            and // begins a question with a slash\n"
         "\n"
-        "A question that fails, because the cloud does or the conversation no longer fits, is told in one line; the conversation "
-        "is then "
+        "A question that fails, because the cloud does or the conversation no longer fits, gets one line; the conversation is "
+        "then "
         "what it was before, and the question can be asked again. With --messages a conversation goes on where it ended; a last "
         "message of the user is asked at once.",
     .outputs =
