@@ -44,7 +44,7 @@ chat() {
     diff "$out" <(printf '%s\n' "${lines[0]}")
     json "$BATS_TEST_TMPDIR/said.json" '[m["role"] for m in d] == ["user", "assistant"] * 2 and d[0]["content"] == "Write a short bio of me."'
     ANSWER=${lines[0]} json "$BATS_TEST_TMPDIR/said.json" 'd[1]["content"] == __import__("os").environ["ANSWER"]'
-    # A prompt read in other pieces may choose otherwise at a near tie: the beginning is enough to see that it is the same prompt.
+    # The chat keeps the tokens that it wrote, the saved text is cut into tokens anew and may be cut otherwise: the beginning is compared.
     python3 -c 'import json, sys
 d = json.load(open(sys.argv[1]))
 json.dump(d[:3], open(sys.argv[2], "w"))
