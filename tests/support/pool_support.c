@@ -6,6 +6,7 @@
 #include "util/clock.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -170,6 +171,9 @@ static bool on_position(const costeer_position *at, void *user)
     session->tokens_hash = hash(session->tokens_hash, &at->token, sizeof at->token);
     if (session->cancel_at > 0 && at->position == session->cancel_at) {
         atomic_store(w->cancel, true);
+    }
+    while (session->wait_at > 0 && at->position == session->wait_at && !atomic_load(w->cancel)) {
+        (void)sched_yield();
     }
     return session->abort_at == 0 || at->position != session->abort_at;
 }

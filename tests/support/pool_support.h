@@ -15,6 +15,7 @@ typedef struct pool_session {
     int32_t n_answers; /**< one after the other; 0: one */
     int32_t abort_at;  /**< position at which the caller stops, 0: none */
     int32_t cancel_at; /**< position at which it sets the flag that all share, 0: none */
+    int32_t wait_at;   /**< position at which it waits for that flag, 0: none; only in eager pools, where nobody waits for it */
     costeer_err result;
     costeer_error error;
     int32_t n_tokens;
