@@ -4,6 +4,9 @@
  * (see costeer_audit_fn), so this is also the list of all that a cloud can get: a node in frames, an engine in requests and
  * checks.
  *
+ * An answer that has ended has a line of its own with all of its tokens, those that the cloud chose too: what a later request
+ * repeats of it is no news to the cloud.
+ *
  * A draft is settled by what comes after it: a commit or a later message accepts its beginning, a correction withdraws the rest.
  */
 #include "cli/audit_file.h"
@@ -90,6 +93,7 @@ static const kind kinds[CS_AUDIT_KINDS] = {
                               {"session", TEXT, true},
                               {"stream", BOOLEAN, true},
                               {"top_k", INTEGER, true}}},
+    [CS_AUDIT_ANSWER] = {"answer", true, {NO_POSITION}},
 };
 
 const char *cs_audit_kind_name(int which)
@@ -99,7 +103,7 @@ const char *cs_audit_kind_name(int which)
 
 const char *cs_audit_place_name(int place)
 {
-    static const char *const names[CS_AUDIT_PLACES] = {"request", "earlier", "emitted", "withdrawn", "unsettled"};
+    static const char *const names[CS_AUDIT_PLACES] = {"request", "emitted", "withdrawn", "unsettled"};
     return names[place];
 }
 
@@ -124,7 +128,7 @@ typedef struct reader {
     int64_t n_told;        /* tokens of its answer that were told so far */
     cs_buffer told;        /* and their text */
     cs_buffer request;     /* text of the last answer's first open */
-    json_t *asked;         /* the last open that had messages, owned; NULL: none */
+    size_t answer_at;      /* where this answer begins in what was emitted */
     bool no_memory;
 } reader;
 
@@ -247,15 +251,30 @@ static void append(reader *r, int place, const char *bytes, size_t n_bytes, bool
     r->no_memory = r->no_memory || !ok || !cs_buffer_append(texts, bytes, n_bytes);
 }
 
-static void append_json(reader *r, int place, const json_t *text)
+static void append_request(reader *r, const char *bytes, size_t n_bytes)
 {
-    append(r, place, json_string_value(text), json_string_length(text), false);
+    append(r, CS_AUDIT_REQUEST, bytes, n_bytes, false);
+    const cs_audit_part part = {.end = r->audit->texts[CS_AUDIT_REQUEST].n_bytes,
+                                .n_said = r->audit->texts[CS_AUDIT_EMITTED].n_bytes};
+    r->no_memory = r->no_memory || !cs_buffer_append(&r->audit->parts, (const char *)&part, sizeof part);
+}
+
+static void append_json(reader *r, const json_t *text)
+{
+    append_request(r, json_string_value(text), json_string_length(text));
 }
 
 static void emit(reader *r, int64_t position, int64_t n_tokens, const char *bytes, size_t n_bytes)
 {
     append(r, CS_AUDIT_EMITTED, bytes, n_bytes, position == r->next_position);
     r->next_position = position + n_tokens;
+}
+
+static void begin_answer(reader *r)
+{
+    r->audit->n_answers++;
+    r->answer_at = r->audit->texts[CS_AUDIT_EMITTED].n_bytes;
+    r->next_position = -1;
 }
 
 /* Everything before a position is accepted; a draft that reaches over it keeps waiting. */
@@ -296,33 +315,9 @@ static void add_open_text(reader *r, const json_t *text, int64_t n_accepted)
         emit(r, 0, n_accepted, bytes + asked->n_bytes, n_bytes - asked->n_bytes);
         return;
     }
-    append(r, CS_AUDIT_REQUEST, bytes, n_bytes, false);
+    append_request(r, bytes, n_bytes);
     r->request.n_bytes = 0;
     r->no_memory = r->no_memory || !cs_buffer_append(&r->request, bytes, n_bytes);
-}
-
-/* A message of an open. */
-typedef struct message {
-    const char *role;
-    const char *bytes;
-    size_t n_bytes;
-} message;
-
-/* The i-th message of an open; role NULL: there is none, or its place in the text is not known. */
-static message find_message(const json_t *open, size_t i)
-{
-    const json_t *sizes = json_object_get(open, "sizes");
-    const json_t *text = json_object_get(open, "text");
-    size_t begin = 0;
-    for (size_t k = 0; k < i; k++) {
-        begin += (size_t)json_integer_value(json_array_get(sizes, k)) + 1; /* the line end between two */
-    }
-    message out = {.n_bytes = (size_t)json_integer_value(json_array_get(sizes, i))};
-    if (i < json_array_size(sizes) && begin + out.n_bytes <= json_string_length(text)) {
-        out.role = json_string_value(json_array_get(json_object_get(open, "roles"), i));
-        out.bytes = json_string_value(text) + begin;
-    }
-    return out;
 }
 
 /* True when the sizes are those of all the text. */
@@ -342,38 +337,25 @@ static bool has_places(const json_t *open)
            n_bytes == json_string_length(json_object_get(open, "text"));
 }
 
-/*
- * A conversation is sent again with every question. What the last open had is known; an assistant's message that it had not is
- * the answer that it got, for nothing else puts one there. Those of the first open were given by the person.
- */
-static void add_messages(reader *r, json_t *line)
+/* Each message by itself: what two of them say together is no phrase. */
+static void add_messages(reader *r, const json_t *line)
 {
-    bool is_same = true;
-    for (size_t i = 0; i < json_array_size(json_object_get(line, "sizes")); i++) {
-        const message now = find_message(line, i);
-        message before = {.role = NULL};
-        if (r->asked != NULL) {
-            before = find_message(r->asked, i);
-        }
-        if (now.role == NULL) {
-            continue; /* no text */
-        }
-        is_same = is_same && before.role != NULL && strcmp(before.role, now.role) == 0 && before.n_bytes == now.n_bytes &&
-                  memcmp(before.bytes, now.bytes, now.n_bytes) == 0;
-        const bool is_answer = r->asked != NULL && strcmp(now.role, "assistant") == 0;
-        if (!is_same) {
-            append(r, is_answer ? CS_AUDIT_EARLIER : CS_AUDIT_REQUEST, now.bytes, now.n_bytes, false);
-        }
+    const json_t *sizes = json_object_get(line, "sizes");
+    const char *bytes = json_string_value(json_object_get(line, "text"));
+    for (size_t i = 0; i < json_array_size(sizes); i++) {
+        const size_t n_bytes = (size_t)json_integer_value(json_array_get(sizes, i));
+        append_request(r, bytes, n_bytes);
+        bytes += n_bytes + 1; /* the line end between two */
     }
-    json_decref(r->asked);
-    r->asked = json_incref(line);
 }
 
 static void add_open(reader *r, json_t *line)
 {
     int64_t n_accepted = (int64_t)json_array_size(json_object_get(line, "accepted"));
     drop_draft(r, n_accepted, CS_AUDIT_UNSETTLED);
-    r->audit->n_answers += n_accepted == 0;
+    if (n_accepted == 0) {
+        begin_answer(r);
+    }
     r->audit->n_reopened += n_accepted > 0;
     r->audit->n_prompt_tokens += (int64_t)json_array_size(json_object_get(line, "tokens"));
     r->next_position = -1;
@@ -386,9 +368,9 @@ static void add_open(reader *r, json_t *line)
     json_t *role;
     json_array_foreach(json_object_get(line, "roles"), i, role)
     {
-        append_json(r, CS_AUDIT_REQUEST, role);
+        append_json(r, role);
     }
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "mode"));
+    append_json(r, json_object_get(line, "mode"));
 }
 
 /* How many tokens of the draft are at their places in the answer. */
@@ -426,7 +408,7 @@ static void add_request_text(reader *r, const json_t *text)
         emit_new(r, bytes + asked->n_bytes, n_bytes - asked->n_bytes);
         return;
     }
-    append(r, CS_AUDIT_REQUEST, bytes, n_bytes, false);
+    append_request(r, bytes, n_bytes);
     r->no_memory = r->no_memory || (n_bytes > 0 && !cs_buffer_append(&r->request, bytes, n_bytes));
 }
 
@@ -446,26 +428,26 @@ static void add_request(reader *r, const json_t *line)
         r->session[n] = '\0';
         r->n_told = 0;
         r->told.n_bytes = r->request.n_bytes = 0;
-        r->audit->n_answers++;
+        begin_answer(r);
         r->audit->n_prompt_tokens += (int64_t)json_array_size(json_object_get(line, "tokens"));
     }
     r->audit->n_tokens += n_accepted > r->n_told ? n_accepted - r->n_told : 0;
     r->n_told = n_accepted > r->n_told ? n_accepted : r->n_told;
     add_request_text(r, json_object_get(line, "text"));
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "path"));
+    append_json(r, json_object_get(line, "path"));
 }
 
 static void add_check(reader *r, const json_t *line)
 {
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "path"));
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "text"));
+    append_json(r, json_object_get(line, "path"));
+    append_json(r, json_object_get(line, "text"));
 }
 
 static void add_connect(reader *r, const json_t *line)
 {
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "host"));
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "path"));
-    append_json(r, CS_AUDIT_REQUEST, json_object_get(line, "subprotocol"));
+    append_json(r, json_object_get(line, "host"));
+    append_json(r, json_object_get(line, "path"));
+    append_json(r, json_object_get(line, "subprotocol"));
 }
 
 static void add_draft(reader *r, json_t *line, int64_t position, int64_t n_tokens)
@@ -480,6 +462,18 @@ static void add_draft(reader *r, json_t *line, int64_t position, int64_t n_token
                             .line = json_incref(line)};
     r->audit->n_tokens += n_tokens;
     r->audit->n_drafts += n_tokens;
+}
+
+/* What was told of the answer until now are pieces of it; here is all of it. */
+static void add_answer(reader *r, const json_t *line)
+{
+    if (r->draft.n > 0) {
+        drop_draft(r, r->draft.position + count_kept(&r->draft, json_object_get(line, "tokens")), CS_AUDIT_UNSETTLED);
+    }
+    const json_t *text = json_object_get(line, "text");
+    cs_buffer *emitted = &r->audit->texts[CS_AUDIT_EMITTED];
+    emitted->n_bytes = r->answer_at < emitted->n_bytes ? r->answer_at : emitted->n_bytes;
+    append(r, CS_AUDIT_EMITTED, json_string_value(text), json_string_length(text), false);
 }
 
 static void add_line(reader *r, json_t *line, int which)
@@ -516,6 +510,9 @@ static void add_line(reader *r, json_t *line, int which)
     case CS_AUDIT_COMPLETION:
         add_request(r, line);
         break;
+    case CS_AUDIT_ANSWER:
+        add_answer(r, line);
+        break;
     case CS_AUDIT_CLOSE:
         drop_draft(r, 0, CS_AUDIT_UNSETTLED);
         break;
@@ -542,7 +539,7 @@ int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_au
 {
     reader r = {.name = name, .audit = out, .next_position = -1};
     memset(out, 0, sizeof *out);
-    r.request.cap = r.told.cap = FILE_BYTES_MAX;
+    r.request.cap = r.told.cap = out->parts.cap = FILE_BYTES_MAX;
     for (int i = 0; i < CS_AUDIT_PLACES; i++) {
         out->texts[i].cap = FILE_BYTES_MAX;
     }
@@ -557,7 +554,6 @@ int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_au
     drop_draft(&r, 0, CS_AUDIT_UNSETTLED);
     cs_buffer_dispose(&r.request);
     cs_buffer_dispose(&r.told);
-    json_decref(r.asked);
     return exit_code;
 }
 
@@ -581,4 +577,5 @@ void cs_audit_file_dispose(cs_audit_file *audit)
     for (int i = 0; i < CS_AUDIT_PLACES; i++) {
         cs_buffer_dispose(&audit->texts[i]);
     }
+    cs_buffer_dispose(&audit->parts);
 }

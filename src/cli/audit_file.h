@@ -19,14 +19,14 @@ enum {
     CS_AUDIT_PING,
     CS_AUDIT_CHECK,      /**< what an engine is asked before the first token, and spare connections */
     CS_AUDIT_COMPLETION, /**< "request": prompt and answer so far, to an engine */
+    CS_AUDIT_ANSWER,     /**< no message: all tokens of an answer, when it ends */
     CS_AUDIT_KINDS
 };
 
 /** Where a text stood. */
 enum {
-    CS_AUDIT_REQUEST,   /**< query and system message, and the other texts of connecting and opening */
-    CS_AUDIT_EARLIER,   /**< answers of the conversation that a later request repeats */
-    CS_AUDIT_EMITTED,   /**< part of the answer: corrections, drafts that were accepted */
+    CS_AUDIT_REQUEST,   /**< all messages of a request, and the other texts of connecting and opening */
+    CS_AUDIT_EMITTED,   /**< answers: all of one that ended, else corrections and drafts that were accepted */
     CS_AUDIT_WITHDRAWN, /**< drafts that a correction replaced */
     CS_AUDIT_UNSETTLED, /**< drafts that were neither accepted nor replaced when the answer ended, or was opened again */
     CS_AUDIT_PLACES
@@ -36,6 +36,12 @@ typedef struct cs_audit_kind {
     int64_t n;
     int64_t n_bytes;
 } cs_audit_kind;
+
+/** Where a request's text ends, and how much of CS_AUDIT_EMITTED had been said before it. */
+typedef struct cs_audit_part {
+    size_t end;
+    size_t n_said;
+} cs_audit_part;
 
 /** What an audit file holds; all-zero before cs_audit_file_read(). */
 typedef struct cs_audit_file {
@@ -50,12 +56,13 @@ typedef struct cs_audit_file {
     int64_t n_withdrawn;
     int64_t n_unsettled;
     cs_buffer texts[CS_AUDIT_PLACES]; /**< parts that do not follow each other have a NUL between them */
+    cs_buffer parts;                  /**< of texts[CS_AUDIT_REQUEST], a cs_audit_part each */
 } cs_audit_file;
 
 /** "open", "commit", …, as in the file. */
 const char *cs_audit_kind_name(int kind);
 
-/** "request", "earlier", "emitted", "withdrawn" or "unsettled". */
+/** "request", "emitted", "withdrawn" or "unsettled". */
 const char *cs_audit_place_name(int place);
 
 /**

@@ -5,47 +5,98 @@
 #include "cli/message.h"
 #include "cli/overlap.h"
 
+#include <string.h>
+
 /* More than a person reads; all are counted. */
 #define RUNS_SHOWN 50
 
 typedef struct searching {
     const cs_audit_file *audit;
     cs_audit_finding *finding;
-    int place; /* being searched */
+    int place;        /* being searched */
+    size_t n_said;    /* what had been emitted before it, in bytes */
+    cs_overlap *said; /* the same as an index, made when it is needed */
+    json_t *seen;     /* places and phrases: a request repeats those of the requests before it */
+    bool no_memory;
 } searching;
 
 /* ---- searching --------------------------------------------------------------------------------------------------- */
 
-/* A draft is no secret any more when the answer says the same. */
-static bool is_violation(const searching *s, const char *run, size_t n_bytes)
+/* What an answer has said is no secret any more: a request may repeat it, a draft is no news. */
+static bool was_said_before(searching *s, const char *run, size_t n_bytes)
 {
     const cs_buffer *emitted = &s->audit->texts[CS_AUDIT_EMITTED];
-    bool is_draft = s->place == CS_AUDIT_WITHDRAWN || s->place == CS_AUDIT_UNSETTLED;
-    const bool is_answer = s->place == CS_AUDIT_EMITTED || s->place == CS_AUDIT_EARLIER;
-    return !is_answer && !(is_draft && cs_overlap_contains(emitted->bytes, emitted->n_bytes, run, n_bytes));
+    if (s->place != CS_AUDIT_REQUEST) {
+        return cs_overlap_contains(emitted->bytes, emitted->n_bytes, run, n_bytes);
+    }
+    if (s->said == NULL && s->n_said > 0) {
+        s->said = cs_overlap_create_bytes(emitted->bytes, s->n_said);
+        s->no_memory = s->no_memory || s->said == NULL;
+    }
+    return s->said != NULL && !cs_overlap_is_new(s->said, run, n_bytes);
+}
+
+/* False when memory is out. */
+static bool is_first(searching *s, const char *place, const json_t *text)
+{
+    cs_buffer key = {.cap = SIZE_MAX};
+    bool ok = cs_buffer_append(&key, place, strlen(place)) && cs_buffer_append(&key, " ", 1) &&
+              cs_buffer_append(&key, json_string_value(text), json_string_length(text) + 1);
+    const bool is_known = ok && json_object_get(s->seen, key.bytes) != NULL;
+    ok = ok && (is_known || json_object_set_new(s->seen, key.bytes, json_true()) == 0);
+    cs_buffer_dispose(&key);
+    s->no_memory = s->no_memory || !ok;
+    return !is_known;
 }
 
 static bool on_run(const char *run, size_t n_bytes, void *user)
 {
     searching *s = user;
-    bool violates = is_violation(s, run, n_bytes);
+    const bool is_answer = s->place == CS_AUDIT_EMITTED;
+    const bool was_said = !is_answer && was_said_before(s, run, n_bytes);
+    const bool violates = !is_answer && !was_said;
+    const char *place = was_said && s->place == CS_AUDIT_REQUEST ? "earlier" : cs_audit_place_name(s->place);
+    json_t *text = cs_json_text(run, n_bytes);
+    if (text == NULL || !is_first(s, place, text)) {
+        json_decref(text);
+        return text != NULL && !s->no_memory;
+    }
     s->finding->n_violations += violates;
-    json_t *found = json_pack("{s:s, s:o, s:b}", "place", cs_audit_place_name(s->place), "text", cs_json_text(run, n_bytes),
-                              "violation", violates);
-    return json_array_append_new(s->finding->runs, found) == 0;
+    json_t *found = json_pack("{s:s, s:o, s:b}", "place", place, "text", text, "violation", violates);
+    return json_array_append_new(s->finding->runs, found) == 0 && !s->no_memory;
+}
+
+/* The requests, each against what had been said before it. */
+static bool search_requests(searching *s, const cs_overlap *overlap)
+{
+    const cs_buffer *text = &s->audit->texts[CS_AUDIT_REQUEST];
+    const cs_audit_part *parts = (const cs_audit_part *)s->audit->parts.bytes;
+    bool ok = true;
+    for (size_t i = 0, begin = 0; ok && i < s->audit->parts.n_bytes / sizeof *parts; begin = parts[i++].end) {
+        if (parts[i].n_said != s->n_said) {
+            cs_overlap_free(s->said);
+            s->said = NULL;
+            s->n_said = parts[i].n_said;
+        }
+        ok = parts[i].end == begin || cs_overlap_find(overlap, text->bytes + begin, parts[i].end - begin, on_run, s);
+    }
+    cs_overlap_free(s->said);
+    s->said = NULL;
+    return ok;
 }
 
 int cs_audit_search(const cs_audit_file *audit, const char *const *contexts, size_t n_contexts, cs_audit_finding *out)
 {
     cs_overlap *overlap = cs_overlap_create(contexts, n_contexts);
-    searching s = {.audit = audit, .finding = out};
+    searching s = {.audit = audit, .finding = out, .seen = json_object()};
     *out = (cs_audit_finding){.runs = json_array()};
-    bool ok = overlap != NULL && out->runs != NULL;
-    for (; ok && s.place < CS_AUDIT_PLACES; s.place++) {
+    bool ok = overlap != NULL && out->runs != NULL && s.seen != NULL && search_requests(&s, overlap);
+    for (s.place = CS_AUDIT_EMITTED; ok && s.place < CS_AUDIT_PLACES; s.place++) {
         const cs_buffer *text = &audit->texts[s.place];
         ok = text->n_bytes == 0 || cs_overlap_find(overlap, text->bytes, text->n_bytes, on_run, &s);
     }
     cs_overlap_free(overlap);
+    json_decref(s.seen);
     return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
 }
 

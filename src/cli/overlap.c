@@ -192,25 +192,47 @@ static bool fill_tables(cs_overlap *o)
     return true;
 }
 
+/* An index with room for the text of so many bytes. */
+static cs_overlap *allocate(size_t n_bytes)
+{
+    cs_overlap *o = n_bytes <= TEXT_BYTES_MAX ? calloc(1, sizeof *o) : NULL;
+    if (o != NULL && (o->text.bytes = malloc(n_bytes + 1)) == NULL) {
+        free(o);
+        return NULL;
+    }
+    return o;
+}
+
+/* Index the text that it has. */
+static cs_overlap *finish(cs_overlap *o)
+{
+    if (!find_words(&o->text) || !fill_tables(o)) {
+        cs_overlap_free(o);
+        return NULL;
+    }
+    return o;
+}
+
 cs_overlap *cs_overlap_create(const char *const *texts, size_t n)
 {
     size_t n_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         n_bytes += strlen(texts[i]) + 1;
     }
-    cs_overlap *o = n_bytes <= TEXT_BYTES_MAX ? calloc(1, sizeof *o) : NULL;
-    if (o == NULL) {
-        return NULL;
-    }
-    o->text.bytes = malloc(n_bytes + 1);
-    for (size_t i = 0; o->text.bytes != NULL && i < n; i++) {
+    cs_overlap *o = allocate(n_bytes);
+    for (size_t i = 0; o != NULL && i < n; i++) {
         append_spaced(&o->text, texts[i], strlen(texts[i]) + 1);
     }
-    if (o->text.bytes == NULL || !find_words(&o->text) || !fill_tables(o)) {
-        cs_overlap_free(o);
-        return NULL;
+    return o != NULL ? finish(o) : NULL;
+}
+
+cs_overlap *cs_overlap_create_bytes(const char *bytes, size_t n)
+{
+    cs_overlap *o = allocate(n);
+    if (o != NULL) {
+        append_spaced(&o->text, bytes, n);
     }
-    return o;
+    return o != NULL ? finish(o) : NULL;
 }
 
 void cs_overlap_free(cs_overlap *overlap)
@@ -272,6 +294,41 @@ bool cs_overlap_find(const cs_overlap *overlap, const char *bytes, size_t n, cs_
     dispose_text(&text);
     free(marked);
     return ok;
+}
+
+/* True when what is not marked has a run in it somewhere. */
+static bool has_unmarked(const words_of *text, const bool *marked)
+{
+    for (size_t i = 0, n = 0; i < text->n_bytes; i++) {
+        n = marked[i] ? 0 : n + 1;
+        if (n >= CS_OVERLAP_BYTES) {
+            return true;
+        }
+    }
+    for (size_t i = 0, n = 0; i < text->n_words; i++) {
+        n = memchr(marked + text->words[i].begin, true, text->words[i].end - text->words[i].begin) != NULL ? 0 : n + 1;
+        if (n >= CS_OVERLAP_WORDS) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cs_overlap_is_new(const cs_overlap *overlap, const char *run, size_t n_run)
+{
+    words_of text = {.bytes = malloc(n_run + 1)};
+    bool *marked = calloc(n_run + 1, sizeof *marked);
+    bool is_new = true;
+    if (text.bytes != NULL && marked != NULL) {
+        append_spaced(&text, run, n_run);
+        if (find_words(&text)) {
+            mark_runs(overlap, &text, marked);
+            is_new = has_unmarked(&text, marked);
+        }
+    }
+    dispose_text(&text);
+    free(marked);
+    return is_new;
 }
 
 bool cs_overlap_contains(const char *bytes, size_t n, const char *run, size_t n_run)

@@ -21,6 +21,9 @@ typedef struct cs_overlap cs_overlap;
  * @return NULL: no memory, or more than 1 GiB in all. Free with cs_overlap_free()
  */
 cs_overlap *cs_overlap_create(const char *const *texts, size_t n);
+
+/** The same of bytes[0..n), in which a NUL ends a text. */
+cs_overlap *cs_overlap_create_bytes(const char *bytes, size_t n);
 void cs_overlap_free(cs_overlap *overlap);
 
 /** Receives a run as it stands in the text that was searched, white space made one space. Return false to stop. */
@@ -28,6 +31,10 @@ typedef bool (*cs_overlap_fn)(const char *run, size_t n_bytes, void *user);
 
 /** True when a run, as cs_overlap_find() gives it, stands somewhere in bytes[0..n). False when memory is out, too. */
 bool cs_overlap_contains(const char *bytes, size_t n, const char *run, size_t n_run);
+
+/** True when a run, as cs_overlap_find() gives it, has a part that counts as a run and of which nothing is in the indexed texts.
+ * True when memory is out, too. */
+bool cs_overlap_is_new(const cs_overlap *overlap, const char *run, size_t n_run);
 
 /**
  * Find the runs of the indexed texts in bytes[0..n); those that overlap are one. A NUL ends a run.

@@ -542,6 +542,7 @@ static void api_close(costeer_cloud *cloud)
         waste_rest(api, api->answer.position + 1);
         cs_api_http_cancel(api->http);
         (void)cs_api_send_farewell(api, NULL);
+        (void)cs_audit_answer(&api->audit, api->answer.tokens + api->answer.n_prompt, (size_t)api->answer.position, NULL);
         api->answer.cancel = NULL; /* the caller's flag may not outlive the answer */
         api->phase = CS_API_CLOSED;
     }

@@ -180,6 +180,21 @@ costeer_err cs_audit_frame(const cs_audit *audit, const costeer_frame *frame, si
     return emit(audit, line, err);
 }
 
+costeer_err cs_audit_answer(const cs_audit *audit, const int32_t *tokens, size_t n, costeer_error *err)
+{
+    if (audit->write == NULL || n == 0) {
+        return COSTEER_OK;
+    }
+    json_t *line = json_object();
+    if (line != NULL) {
+        (void)json_object_set_new(line, "kind", json_string("answer"));
+        (void)json_object_set_new(line, "position", json_null());
+        set_int(line, "bytes", 0);
+        set_tokens(audit, line, tokens, n, NULL, 0);
+    }
+    return emit(audit, line, err);
+}
+
 costeer_err cs_audit_connect(const cs_audit *audit, const cs_native_url *url, bool has_token, costeer_error *err)
 {
     if (audit->write == NULL) {

@@ -5,7 +5,8 @@
  * Every line has kind (the frame's name, or "connect"), position (null where the frame has none), tokens (ids, in the order
  * sent), text (what they spell; of chat messages, their texts) and bytes (of the frame); the first frame of a message also has
  * message_bytes, WebSocket header included. Then the protocol's fields of that kind: accepted, epoch, half, max_tokens, mode,
- * nonce, reply, roles, top_k, window. Keys are sorted. Requests to an engine (api_send.c) are of the kinds request, whose text is
+ * nonce, reply, roles, sizes, top_k, window. Keys are sorted. A line of the kind answer is no message: it has the whole answer when
+ * it ends, so that what a later request repeats of it is known. Requests to an engine (api_send.c) are of the kinds request, whose text is
  * that of prompt and answer, and check; their bytes are those of the body.
  */
 #ifndef CS_CLOUD_AUDIT_H
@@ -33,6 +34,9 @@ typedef struct cs_audit {
  */
 costeer_err cs_audit_frame(const cs_audit *audit, const costeer_frame *frame, size_t n_bytes, size_t message_bytes,
                            costeer_error *err);
+
+/** Write the line of an answer that has ended: its tokens, which are no message; the cloud has chosen them or was told. */
+costeer_err cs_audit_answer(const cs_audit *audit, const int32_t *tokens, size_t n, costeer_error *err);
 
 /** Write the line of a WebSocket handshake: the URL, and whether a bearer token is shown, never which. */
 costeer_err cs_audit_connect(const cs_audit *audit, const cs_native_url *url, bool has_token, costeer_error *err);

@@ -343,6 +343,7 @@ static void close_answer(cs_native *self)
     } else if (self->timed_out) {
         cs_native_link_disconnect(self->link);
     }
+    (void)cs_audit_answer(&self->outbox.audit, answer->tokens, (size_t)answer->position, NULL);
     cs_native_withdraw_drafts(self);
     answer->is_sent = false;
     answer->cancel = NULL; /* the caller's flag may not outlive the answer */

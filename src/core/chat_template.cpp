@@ -76,6 +76,7 @@ struct cs_chat_template {
     bool has_typed_content = false; /* content as a list of parts, for templates that take no string */
     bool has_system_role = false;
     std::string default_system;
+    std::string literals; /* those in its source, a NUL after each */
 };
 
 namespace
@@ -86,6 +87,7 @@ namespace
 /* A template's text as the engine reads it. */
 struct parsed {
     std::string source;
+    std::string literals;
     jinja::program program;
 };
 
@@ -93,7 +95,13 @@ parsed parse(const cs_chat_template &self)
 {
     jinja::lexer lexer;
     const jinja::lexer_result tokens = lexer.tokenize(self.source);
-    return {tokens.source, jinja::parse_from_tokens(tokens)};
+    std::string literals;
+    for (const jinja::token &token : tokens.tokens) {
+        if (token.t == jinja::token::string_literal && token.value.find('\0') == std::string::npos) {
+            literals.append(token.value).push_back('\0');
+        }
+    }
+    return {tokens.source, literals, jinja::parse_from_tokens(tokens)};
 }
 
 jinja::value make_message(const cs_chat_template &self, const said &message)
@@ -245,14 +253,16 @@ asked read_request(const char *request, size_t n)
     return out;
 }
 
-/* A template that is tried. The child sends the two flags and the system message. */
+/* A template that is tried. The child sends the two flags, the system message with a NUL, and the literals. */
 bool try_in_child(const char *request, size_t n, cs_buffer *out)
 {
     try {
         cs_chat_template self = read_request(request, n).self;
-        find_traits(&self, parse(self));
+        const parsed form = parse(self);
+        find_traits(&self, form);
+        self.default_system.erase(std::min(self.default_system.find('\0'), self.default_system.size()));
         return append(out, {done, self.has_typed_content ? '1' : '0', self.has_system_role ? '1' : '0'}) &&
-               append(out, self.default_system);
+               append(out, self.default_system + '\0' + form.literals);
     } catch (const std::exception &e) {
         return report(e, unreadable, out);
     }
@@ -341,6 +351,8 @@ costeer_err cs_chat_template_create(const char *source, const char *name, const 
             self->has_typed_content = found.bytes[1] == '1';
             self->has_system_role = found.bytes[2] == '1';
             self->default_system = found.bytes + 3;
+            const size_t at = 3 + self->default_system.size() + 1;
+            self->literals.assign(found.bytes + at, found.n_bytes > at ? found.n_bytes - at : 0);
             *out = self.release();
         }
         cs_buffer_dispose(&found);
@@ -359,6 +371,12 @@ void cs_chat_template_free(cs_chat_template *self)
 cs_chat_traits cs_chat_template_traits(const cs_chat_template *self)
 {
     return {self->has_system_role, self->default_system.empty() ? nullptr : self->default_system.c_str()};
+}
+
+const char *cs_chat_template_literals(const cs_chat_template *self, size_t *n_bytes)
+{
+    *n_bytes = self->literals.size();
+    return self->literals.c_str();
 }
 
 /* ---- renderings -------------------------------------------------------------------------------------------------- */

@@ -33,6 +33,9 @@ void cs_chat_template_free(cs_chat_template *self);
 
 cs_chat_traits cs_chat_template_traits(const cs_chat_template *self);
 
+/** The texts in quotes in its source, which are all that it can look for in a message: [*n_bytes], a NUL after each. */
+const char *cs_chat_template_literals(const cs_chat_template *self, size_t *n_bytes);
+
 /** A piece of a rendered conversation: written by the template, or by whoever wrote a message. */
 typedef struct cs_chat_part {
     size_t n_bytes;

@@ -5,6 +5,7 @@
  * costeer/model.h and model_internal.h. A loaded model is immutable, so threads share it without a lock. llama.cpp's own messages
  * go to our log callback and never to a stream; its first error on the loading thread becomes part of our message.
  */
+#define _GNU_SOURCE /* memmem() */
 #include "core/gguf_adapter.h"
 #include "core/gguf_file.h"
 #include "core/mapping.h"
@@ -486,6 +487,34 @@ bool cs_model_find_special(const costeer_model *model, const char *text, size_t 
         }
         if (longest > 0) {
             *at = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* True when an end of `first` is a beginning of `second`. */
+static bool runs_into(const char *first, size_t n_first, const char *second, size_t n_second)
+{
+    const size_t longest = n_first < n_second ? n_first : n_second;
+    for (size_t n = 1; n <= longest; n++) {
+        if (memcmp(first + n_first - n, second, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool cs_model_touches_special(const costeer_model *model, const char *text, size_t n)
+{
+    for (int32_t s = 0; s < model->n_special; s++) {
+        const char *spelling = llama_vocab_get_text(model->vocab, model->special[s]);
+        const size_t length = strlen(spelling);
+        if (strspn(spelling, " \t\n\v\f\r") == length) {
+            continue; /* a run of blanks, which some vocabularies have as tokens of their own */
+        }
+        if (memmem(spelling, length, text, n) != NULL || memmem(text, n, spelling, length) != NULL ||
+            runs_into(text, n, spelling, length) || runs_into(spelling, length, text, n)) {
             return true;
         }
     }

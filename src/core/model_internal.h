@@ -58,6 +58,10 @@ int32_t cs_model_eos_spelling(const costeer_model *model);
  */
 bool cs_model_find_special(const costeer_model *model, const char *text, size_t n, size_t *at, int32_t *token);
 
+/** True when a text can be part of what reads as a special token: it has such a spelling in it, is in one, or shares an end with
+ * the beginning of one, or a beginning with the end. */
+bool cs_model_touches_special(const costeer_model *model, const char *text, size_t n);
+
 /** True when a token is special but llama.cpp reads its spelling everywhere, whatever parse_special says. */
 bool cs_model_is_always_parsed(const costeer_model *model, int32_t token);
 

@@ -16,10 +16,6 @@
 /* costeer_model_tokenize() takes no more either. */
 #define MESSAGE_BYTES_MAX CS_PROMPT_MESSAGE_BYTES_MAX
 
-/* Put after a control token that a message spells, to see where a template takes it: U+FDD0, which is no character, so that no
- * text has it, and no filter escapes or changes it. */
-static const char tracer[] = "\xEF\xB7\x90";
-
 static bool is_given(const char *text)
 {
     return text != NULL && *text != '\0';
@@ -262,81 +258,6 @@ static costeer_err check_left_out(const cs_prompt_parts *out, const cs_chat_trai
     return COSTEER_OK;
 }
 
-/* ---- control tokens in messages ---------------------------------------------------------------------------------- */
-
-/* A copy of a text with a tracer after every spelling of a special token; NULL: there is none, or no memory. */
-static char *trace(const costeer_model *model, const char *text, bool *ok)
-{
-    cs_buffer traced = {.cap = 4 * MESSAGE_BYTES_MAX};
-    const size_t n = strlen(text);
-    size_t from = 0;
-    size_t at;
-    int32_t token;
-    while (*ok && from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
-        const size_t length = at + strlen(cs_model_token_text(model, token));
-        *ok = cs_buffer_append(&traced, text + from, length) && cs_buffer_append(&traced, tracer, sizeof tracer - 1);
-        from += length;
-    }
-    if (from == 0) {
-        return NULL;
-    }
-    *ok = *ok && cs_buffer_append(&traced, text + from, n - from);
-    if (!*ok) {
-        cs_buffer_dispose(&traced);
-    }
-    return traced.bytes;
-}
-
-/* True when a text of a message is in what the template is taken to have written. */
-static bool is_leaked(const cs_chat_rendering *rendering)
-{
-    const char *text = rendering->text;
-    for (size_t i = 0; i < rendering->n_parts; i++) {
-        const size_t n = rendering->parts[i].n_bytes;
-        const char *end = text + n;
-        for (const char *at = text;
-             !rendering->parts[i].is_input && (at = memchr(at, (unsigned char)tracer[0], (size_t)(end - at))) != NULL; at++) {
-            if ((size_t)(end - at) >= sizeof tracer - 1 && memcmp(at, tracer, sizeof tracer - 1) == 0) {
-                return true;
-            }
-        }
-        text += rendering->parts[i].n_bytes;
-    }
-    return false;
-}
-
-/*
- * The engine keeps messages and template apart through most of what a template can do to a text, not through all of it. Where a
- * message spells a control token, the conversation is rendered once more with a tracer behind each, and none may turn up in the
- * template's parts.
- */
-static costeer_err check_kept_apart(const costeer_model *model, const cs_chat_template *form, const messages *list, bool thinking,
-                                    costeer_error *err)
-{
-    messages traced = {.items = calloc(list->n + 1, sizeof *traced.items)};
-    bool ok = traced.items != NULL;
-    bool spells = false;
-    for (size_t i = 0; ok && i < list->n; i++) {
-        char *text = trace(model, list->items[i].content, &ok);
-        spells = spells || text != NULL;
-        ok = ok && add_message(&traced, list->items[i].role, text != NULL ? text : list->items[i].content);
-        free(text);
-    }
-    costeer_err code = ok ? COSTEER_OK : no_memory(err);
-    if (code == COSTEER_OK && spells) {
-        cs_chat_rendering rendering = {.n_bytes = 0};
-        code = cs_chat_template_render(form, traced.items, traced.n, thinking, &rendering, err);
-        if (code == COSTEER_OK && is_leaked(&rendering)) {
-            code = cs_error_set(
-                err, COSTEER_EINVAL, "prompt",
-                "the text spells a special token of the model, which its chat template does not keep apart; remove it");
-        }
-        cs_chat_rendering_dispose(&rendering);
-    }
-    dispose_messages(&traced);
-    return code;
-}
-
 /* ---- rendering --------------------------------------------------------------------------------------------------- */
 
 /* No template: the messages as plain text, an empty line between them. */
@@ -361,9 +282,8 @@ static costeer_err render_template(const costeer_model *model, const costeer_pro
     }
     const cs_chat_traits traits = cs_chat_template_traits(form);
     code = place_system(prompt, &traits, list, out) ? COSTEER_OK : no_memory(err);
-    code = code == COSTEER_OK ? check_kept_apart(model, form, list, prompt->thinking, err) : code;
-    code =
-        code == COSTEER_OK ? cs_chat_template_render(form, list->items, list->n, prompt->thinking, &out->rendering, err) : code;
+    code = code == COSTEER_OK ? cs_prompt_render_apart(model, form, list->items, list->n, prompt->thinking, &out->rendering, err)
+                              : code;
     code = code == COSTEER_OK ? check_left_out(out, &traits, list, costeer_model_get_info(model)->path, err) : code;
     if (code == COSTEER_OK && !prompt->thinking && !cs_reasoning_skip(source, &out->rendering)) {
         code = no_memory(err);

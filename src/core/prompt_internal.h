@@ -33,6 +33,14 @@ void cs_prompt_parts_dispose(cs_prompt_parts *parts);
 costeer_err cs_prompt_parts_make(const costeer_model *model, const costeer_prompt *prompt, cs_prompt_parts *out,
                                  costeer_error *err);
 
+/**
+ * Render messages as cs_chat_template_render() does, each byte marked as the template's or a message's (prompt_origin.c).
+ *
+ * @return the same; COSTEER_EINVAL: a special token would stand where it cannot be told who wrote it
+ */
+costeer_err cs_prompt_render_apart(const costeer_model *model, const cs_chat_template *form, const costeer_message *messages,
+                                   size_t n, bool thinking, cs_chat_rendering *out, costeer_error *err);
+
 /** The text of the template that a prompt would have (prompt.c); NULL: none. */
 const char *cs_prompt_template_source(const costeer_model *model, const char *wanted);
 

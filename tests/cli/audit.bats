@@ -78,21 +78,66 @@ print(json.dumps({"accepted": [], "bytes": 60, "half": False, "kind": "open", "m
 END
 }
 
+# answer TEXT: an answer that has ended.
+answer() { printf '{"bytes":0,"kind":"answer","position":null,"text":"%s","tokens":[1]}\n' "$1"; }
+
+# completion SESSION TEXT: a request to an engine.
+completion() { printf '{"accepted":[],"bytes":9,"kind":"request","max_tokens":9,"message_bytes":9,"path":"/v1/completions","position":0,"session":"%s","stream":true,"text":"%s","tokens":[],"top_k":64}\n' "$1" "$2"; }
+
+places='[(x["place"], x["text"]) for x in d["context_runs"]]'
+
 @test "an answer that a later request repeats is no violation; the person's own messages are, wherever they stand" {
-    { conversation user "Hello"; close; conversation user "Hello" assistant "My dog Rufus" user "And?"; close;
+    { conversation user "Hello"; close; answer "My dog Rufus"; conversation user "Hello" assistant "My dog Rufus" user "And?"; close; answer "Of the park in Gothenburg"
         conversation user "Hello" assistant "My dog Rufus" user "And?" assistant "Of the park in Gothenburg" user "More"; close; } >"$file"
     audited 0
-    json "$out" '[(x["place"], x["text"]) for x in d["context_runs"]] == [("earlier", "My dog Rufus"), ("earlier", " the park in Gothenburg")]'
+    json "$out" "$places == [('earlier', 'My dog Rufus'), ('earlier', ' the park in Gothenburg'), ('emitted', 'My dog Rufus'), ('emitted', ' the park in Gothenburg')]"
     { conversation user "Hello" assistant "My dog Rufus" user "And?"; close; } >"$file" # --messages: nobody answered that
     audited 3
     json "$out" '[x["place"] for x in d["context_runs"]] == ["request"]'
-    { conversation user "Hello"; close; conversation user "Hello" assistant "Yes?" user "My dog Rufus"; close; } >"$file"
+    { conversation user "Hello"; close; answer "Yes?"; conversation user "Hello" assistant "Yes?" user "My dog Rufus"; close; } >"$file"
     audited 3
-    { conversation user "Hello"; close; conversation user "My dog Rufus" assistant "Yes?" user "And?"; close; } >"$file"
+    { conversation user "Hello"; close; answer "Yes?"; conversation user "My dog Rufus" assistant "Yes?" user "And?"; close; } >"$file"
     audited 3
-    # sizes that are not those of the text: nothing is taken for an answer
-    { conversation user "Hello"; close; conversation user "Hello" assistant "My dog Rufus" user "And?" | sed 's/"sizes": \[5,/"sizes": [4,/'; close; } >"$file"
+    { conversation user "My dog Rufus"; close; answer "My dog Rufus"; } >"$file" # it was asked before it was said
     audited 3
+    # two messages make no phrase; where their sizes are not known they are one text
+    { conversation user "My dog" assistant "Rufus" user "And?"; close; } >"$file"
+    audited 0
+    { conversation user "My dog" assistant "Rufus" user "And?" | sed 's/"sizes": \[6,/"sizes": [5,/'; close; } >"$file"
+    audited 3
+}
+
+@test "a prompt of tokens that repeats an earlier answer is no violation, to a node and to an engine; what nobody said is" {
+    # the text around the answer makes the phrase longer by chance: "a\nMy dog", "in Gothenburg. Call"
+    printf 'Data\nMy dog Rufus likes\n  the park in Gothenburg. Call 0701-234567-890-ABC.\n' >"$context"
+    said="My dog Rufus likes the park in Gothenburg."
+    for ask in open "completion a"; do
+        { $ask "user\\nHello\\ndata\\n"; answer "$said"; ${ask/a/c} "user\\nHello\\ndata\\n$said\\nCall user\\nAnd?"; answer Yes; } >"$file"
+        audited 0
+        json "$out" '{x["place"] for x in d["context_runs"]} == {"earlier", "emitted"}'
+        for leak in "Call 0701-234567-890-ABC." "park in Gothenburg. Call 0701-234567-890" "0701-234567-890-"; do
+            { $ask "Hello\\n"; answer "$said"; ${ask/a/c} "Hello\\n$said $leak And?"; answer Yes; } >"$file"
+            audited 3
+            json "$out" 'd["violations"] == 1'
+        done
+        { $ask "Hello\\n"; answer "My dog"; ${ask/a/c} "Hello\\nMy dog Rufus"; } >"$file" # too short to be known again
+        audited 3
+        { $ask "Hello $said"; answer "$said"; } >"$file"
+        audited 3
+    done
+}
+
+@test "a phrase that the requests of a conversation repeat counts once" {
+    { open "My dog Rufus"; answer "Yes?"; open "My dog Rufus Yes? And?"; answer "No."; } >"$file"
+    audited 3
+    json "$out" 'd["violations"] == 1 and len(d["context_runs"]) == 1'
+}
+
+@test "an answer that has ended is shown whole, its tokens are not counted twice" {
+    { open "Hello"; correct 0 "My dog" 7; correct 5 " Rufus" 8; close; answer "My dog Rufus likes the park"; open "Hello"; correct 0 "the park in" 9; } >"$file"
+    audited 0
+    json "$out" "$places == [('emitted', 'My dog Rufus likes the park'), ('emitted', 'the park in')]"
+    json "$out" 'd["tokens_sent"] == 3 and d["answers"] == 2 and d["messages"] == 6'
 }
 
 @test "a role or a path can hide nothing" {

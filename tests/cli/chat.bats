@@ -236,11 +236,17 @@ wait_for_lines() {
 
 @test "through a node: an answer that is sent again is no violation, and a context that was changed is still looked for" {
     start_node
-    chat "$first" "$second" -- --context "$notes" --max-tokens 60 --cloud "$node_url" --audit "$BATS_TEST_TMPDIR/sent" >"$out"
-    head -n 1 "$out" | cut -c 1-24 >"$BATS_TEST_TMPDIR/said"
-    run --separate-stderr costeer audit --context "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/sent"
-    succeeded
-    [[ $output == *"  earlier    $(cat "$BATS_TEST_TMPDIR/said")"* ]]
+    for more in "" "--template chatml"; do # messages, tokens
+        # shellcheck disable=SC2086 # two words, or none
+        chat "$first" "$second" -- --context "$notes" --max-tokens 60 --cloud "$node_url" --audit "$BATS_TEST_TMPDIR/sent" $more >"$out"
+        head -n 1 "$out" | cut -c 1-24 >"$BATS_TEST_TMPDIR/said"
+        run --separate-stderr costeer audit --context "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/sent"
+        succeeded
+        [[ $output == *"  earlier    $(cat "$BATS_TEST_TMPDIR/said")"* ]]
+        echo "$second And more." >"$BATS_TEST_TMPDIR/said"
+        run --separate-stderr costeer audit --context "$BATS_TEST_TMPDIR/said" "$BATS_TEST_TMPDIR/sent"
+        failed_with 3 '1 run of the context stands outside the answer'
+    done
     echo "the phrase of another context" >"$BATS_TEST_TMPDIR/other"
     run --separate-stderr chat "Repeat: the phrase of another context." "/context $notes" /disclosed -- --context "$BATS_TEST_TMPDIR/other" --max-tokens 8 --cloud "$node_url"
     succeeded

@@ -5,13 +5,14 @@ token, never a hang. Environment: see engine_support.py.
 import collections
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 import unittest
 
 import engine_device
 from engine_device import EXIT_CLOUD, EXIT_UNCERTIFIED, Device, generate
-from engine_support import MODELS, REPO, Engine
+from engine_support import COSTEER, MODELS, REPO, Engine
 
 sys.path.insert(0, str(REPO / "tests" / "cli" / "helpers"))
 import gguf  # noqa: E402  pylint: disable=wrong-import-position
@@ -364,6 +365,19 @@ class PrivacyTest(engine_device.TestCase):
                     self.assertGreater(len(posts), 5)
                     self.assert_no_canary(posts, answer.json["text"].lower())
                     self.assert_all_is_told(posts, lines)
+
+    def test_a_later_request_may_repeat_an_answer_and_nothing_else(self):
+        with Engine(*APIS["openai"]) as engine, tempfile.TemporaryDirectory() as folder:
+            audit, said = pathlib.Path(folder, "audit"), pathlib.Path(folder, "said")
+            costeer = [str(COSTEER)]
+            chat = subprocess.run([*costeer, "chat", "--cloud", f"openai+{engine.url}", "--max-tokens", "30", "--audit", str(audit)],
+                                  input="Write a short bio of me.\nShorter, please.\n", capture_output=True, text=True, check=True)
+            for text, code in ((chat.stdout[:24], 0), ("Shorter, please. My own words.", 3)):
+                said.write_text(text, encoding="utf-8")
+                report = subprocess.run([*costeer, "audit", "--json", "--context", str(said), str(audit)], capture_output=True, text=True, check=False)
+                self.assertEqual(report.returncode, code, report)
+                places = {run["place"] for run in json.loads(report.stdout)["context_runs"]}
+                self.assertEqual(places, {"earlier", "emitted"} if code == 0 else {"request"})
 
     def assert_no_canary(self, posts, said):
         runs = {word[i : i + 5] for word in self.WORDS for i in range(len(word) - 4)}
