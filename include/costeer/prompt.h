@@ -16,6 +16,8 @@ typedef struct costeer_message {
                             They are used where they spell the content in the model's vocabulary and the template keeps it whole,
                             so that what was computed for them can be kept; else the content is tokenized */
     size_t n_ids;
+    const char *ids_vocab; /**< vocab_sha256 of the vocabulary that they are of (costeer_model_info): they are used with that one
+                                only, and then must spell the content; NULL: with any where they do */
 } costeer_message;
 
 /** A prompt in parts. NULL or empty parts are left out; all-zero but the query is a request with the model's own template. */
@@ -71,7 +73,8 @@ COSTEER_API costeer_err costeer_prompt_render(const costeer_model *model, const 
  * message that spells one of the model's control tokens stays text: only what the template itself wrote is read as control
  * tokens.
  *
- * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a role that is neither user nor assistant, a context template without
+ * @return COSTEER_OK; COSTEER_EINVAL: an empty query, a role that is neither user nor assistant, tokens with
+ *         an ids_vocab that do not spell their message, a context template without
  *         {query} or {context}, an unknown template name, messages that the template refuses; COSTEER_EMODEL: the model has no
  *         template, or one that cannot be read or run; COSTEER_EUTF8; COSTEER_ETOOLONG; COSTEER_ENOMEM. Messages say what to do.
  */

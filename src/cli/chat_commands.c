@@ -1,12 +1,14 @@
 /* What can be typed besides questions. Each command answers on standard output; what is wrong with it is one line. */
 #include "cli/audit_show.h"
 #include "cli/chat.h"
+#include "cli/json.h"
 #include "cli/message.h"
 #include "cli/text.h"
 #include "util/parse.h"
 #include "util/utf8.h"
 
 #include <jansson.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -271,30 +273,49 @@ static int compare(cs_chat *chat, const char *argument)
     return cs_chat_compare(chat);
 }
 
-static bool append_message(json_t *list, const char *role, const char *content)
+/* A message on a line of its own, with the tokens that it was written with as far as they are known and spell it. */
+static bool append_message(const cs_chat *chat, const costeer_message *message, cs_buffer *out)
 {
-    return json_array_append_new(list, json_pack("{s:s, s:s}", "role", role, "content", content)) == 0;
+    const costeer_model *model = chat->vocab.model;
+    const char *vocab = message->ids_vocab;
+    size_t n_ids = message->n_ids;
+    if (n_ids > 0 && vocab == NULL) { /* of this conversation's own answers */
+        vocab = costeer_model_get_info(model)->vocab_sha256;
+        n_ids = costeer_prompt_count_spelled(model, message->ids, n_ids, message->content);
+    }
+    json_t *object = json_pack("{s:s, s:s}", "role", message->role, "content", message->content);
+    if (n_ids > 0) {
+        json_object_set_new(object, "tokens", json_pack("{s:s, s:o}", "vocab", vocab, "ids", cs_json_ids(message->ids, n_ids)));
+    }
+    char *text = json_dumps(object, 0);
+    const char *before = out->n_bytes == 0 ? "[\n  " : ",\n  ";
+    const bool ok = text != NULL && cs_buffer_append(out, before, strlen(before)) && cs_buffer_append(out, text, strlen(text));
+    free(text);
+    json_decref(object);
+    return ok;
 }
 
-/* As --messages reads it. */
-static char *make_messages(const cs_setup *s)
+/* As --messages reads it; NULL: no memory. */
+static char *make_messages(const cs_chat *chat)
 {
+    const cs_setup *s = &chat->setup;
     const cs_messages *conversation = &s->inputs.conversation;
     const char *system = s->settings.system != NULL ? s->settings.system : conversation->system;
-    json_t *list = json_array();
-    bool ok = list != NULL && (system == NULL || append_message(list, "system", system));
+    cs_buffer out = {.cap = SIZE_MAX};
+    bool ok = system == NULL || append_message(chat, &(costeer_message){.role = "system", .content = system}, &out);
     for (size_t i = 0; ok && i < conversation->n_turns; i++) {
-        ok = append_message(list, conversation->turns[i].role, conversation->turns[i].content);
+        ok = append_message(chat, &conversation->turns[i], &out);
     }
-    char *text = ok ? json_dumps(list, JSON_INDENT(2)) : NULL;
-    json_decref(list);
-    return text;
+    if (!ok || !cs_buffer_append(&out, "\n]", 2)) {
+        cs_buffer_dispose(&out);
+    }
+    return out.bytes;
 }
 
 static int write_conversation(cs_chat *chat, const char *path)
 {
     cs_output file;
-    char *text = make_messages(&chat->setup);
+    char *text = make_messages(chat);
     if (text == NULL) {
         return cs_fail(CS_EXIT_INTERNAL, "out of memory");
     }

@@ -101,6 +101,12 @@ static int load_models(showing *s)
     if (exit_code == CS_EXIT_OK && !is_spelled_by_slm) {
         exit_code = load(settings->llm, "costeer-llm.gguf", &s->llm);
     }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_messages_check_tokens(&s->setup.inputs.conversation, settings->messages, s->slm);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_messages_check_tokens(&s->setup.inputs.conversation, settings->messages, s->llm);
+    }
     return exit_code;
 }
 

@@ -124,6 +124,9 @@ static int prepare(scoring *s, const cs_arguments *arguments)
                                   cs_progress_kind_of(s->settings.quiet, s->settings.verbose), &s->model);
     }
     if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_messages_check_tokens(&s->inputs.conversation, s->settings.messages, s->model);
+    }
+    if (exit_code == CS_EXIT_OK) {
         exit_code = tokenize(s);
     }
     if (exit_code == CS_EXIT_OK) {

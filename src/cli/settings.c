@@ -31,7 +31,8 @@ static const cs_option input_options[] = {
      FIELD(messages),
      .help =
          "A conversation instead of the query: a JSON array of objects with role (system, user, assistant) and content; the last "
-         "is the user's. A context goes into the user's first message"},
+         "is the user's. A context goes into the user's first message. An assistant's message may have the tokens that /save of "
+         "costeer chat writes"},
     {.name = "system",
      .kind = CS_OPTION_TEXT,
      .value_name = "TEXT",

@@ -145,7 +145,14 @@ static int load_models(cs_setup *setup)
                                  .slm = cs_choices_any(&setup->choices, costeer_method_uses_slm),
                                  .tuned = cs_choices_any(&setup->choices, uses_tuned),
                                  .map = cs_choices_any(&setup->choices, needs_both)};
+    const cs_messages *given = &setup->inputs.conversation;
     int exit_code = cs_pair_load(&setup->settings, &needs, &setup->pair);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_messages_check_tokens(given, setup->settings.messages, cs_pair_spelling(&setup->pair));
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_messages_check_tokens(given, setup->settings.messages, setup->pair.slm);
+    }
     return exit_code == CS_EXIT_OK && setup->pair.map != NULL ? check_two_vocabularies(setup) : exit_code;
 }
 

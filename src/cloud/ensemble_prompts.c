@@ -47,13 +47,16 @@ static bool copy_ids(const costeer_message *from, costeer_message *to)
     if (from->n_ids == 0) {
         return true;
     }
+    char *vocab;
+    const bool has_vocab = copy_text(from->ids_vocab, &vocab);
+    to->ids_vocab = vocab;
     int32_t *ids = malloc(from->n_ids * sizeof *ids);
     if (ids != NULL) {
         memcpy(ids, from->ids, from->n_ids * sizeof *ids);
         to->ids = ids;
         to->n_ids = from->n_ids;
     }
-    return ids != NULL;
+    return has_vocab && ids != NULL;
 }
 
 static bool copy_turns(const costeer_prompt *from, owned_prompt *to)
@@ -97,6 +100,7 @@ static void dispose_prompt(owned_prompt *prompt)
         free((char *)prompt->turns[i].role); /* ours */
         free((char *)prompt->turns[i].content);
         free((int32_t *)prompt->turns[i].ids);
+        free((char *)prompt->turns[i].ids_vocab);
     }
     free(prompt->turns);
     for (size_t i = 0; i < sizeof prompt->texts / sizeof prompt->texts[0]; i++) {

@@ -193,13 +193,33 @@ size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *i
     return left == 0 ? i : 0;
 }
 
+static bool is_vocab_of(const costeer_message *message, const costeer_model *model)
+{
+    return message->ids_vocab == NULL || strcmp(message->ids_vocab, costeer_model_get_info(model)->vocab_sha256) == 0;
+}
+
+/* Tokens that claim to be this vocabulary's are. */
+static costeer_err check_ids(const costeer_model *model, const costeer_prompt *prompt, costeer_error *err)
+{
+    for (size_t i = 0; i < prompt->n_turns; i++) {
+        const costeer_message *turn = &prompt->turns[i];
+        if (turn->n_ids > 0 && turn->ids_vocab != NULL && is_vocab_of(turn, model) &&
+            costeer_prompt_count_spelled(model, turn->ids, turn->n_ids, turn->content) == 0) {
+            return cs_error_set(err, COSTEER_EINVAL, "prompt",
+                                "message %zu: its tokens do not spell its content; leave its tokens out", i + 1);
+        }
+    }
+    return COSTEER_OK;
+}
+
 /* The tokens of the next answer, from `*turn` on, that this part of a rendering is; n 0: none that are known. */
 static costeer_tokens find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn, const char *text,
                                   size_t n)
 {
     for (size_t i = *turn; i < prompt->n_turns; i++) {
         const costeer_message *message = &prompt->turns[i];
-        if (message->n_ids == 0 || strlen(message->content) != n || memcmp(message->content, text, n) != 0) {
+        if (message->n_ids == 0 || !is_vocab_of(message, model) || strlen(message->content) != n ||
+            memcmp(message->content, text, n) != 0) {
             continue;
         }
         const size_t n_spelled = costeer_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
@@ -273,6 +293,7 @@ costeer_err costeer_prompt_build(const costeer_model *model, const costeer_promp
     cs_prompt_parts parts = {.system = NULL};
     cs_buffer of_template = {.cap = 2 * CS_PROMPT_MESSAGE_BYTES_MAX};
     costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
+    code = code == COSTEER_OK ? check_ids(model, prompt, err) : code;
     if (code == COSTEER_OK && !join_template(&parts.rendering, &of_template)) {
         code = no_memory(err);
     }

@@ -44,13 +44,57 @@ chat() {
     diff "$out" <(printf '%s\n' "${lines[0]}")
     json "$BATS_TEST_TMPDIR/said.json" '[m["role"] for m in d] == ["user", "assistant"] * 2 and d[0]["content"] == "Write a short bio of me."'
     ANSWER=${lines[0]} json "$BATS_TEST_TMPDIR/said.json" 'd[1]["content"] == __import__("os").environ["ANSWER"]'
-    # The chat keeps the tokens that it wrote, the saved text is cut into tokens anew and may be cut otherwise: the beginning is compared.
+    json "$BATS_TEST_TMPDIR/said.json" '["tokens" in m for m in d] == [False, True] * 2 and len(d[1]["tokens"]["vocab"]) == 64'
     python3 -c 'import json, sys
 d = json.load(open(sys.argv[1]))
-json.dump(d[:3], open(sys.argv[2], "w"))
-print(d[3]["content"][:20])' "$BATS_TEST_TMPDIR/said.json" "$BATS_TEST_TMPDIR/asked.json" >"$BATS_TEST_TMPDIR/begins"
-    costeer generate --context "$notes" --messages "$BATS_TEST_TMPDIR/asked.json" >"$out"
-    [ "$(head -c 20 "$out" | head -n 1)" = "$(head -n 1 "$BATS_TEST_TMPDIR/begins")" ]
+json.dump(d[:3], open(sys.argv[2], "w"))' "$BATS_TEST_TMPDIR/said.json" "$BATS_TEST_TMPDIR/asked.json"
+    costeer generate --context "$notes" --messages "$BATS_TEST_TMPDIR/asked.json" --max-tokens 100 --json >"$out"
+    SAID=$BATS_TEST_TMPDIR/said.json json "$out" 'd["text"] == (m := json.load(open(__import__("os").environ["SAID"]))[3])["content"] and d["tokens"][:len(m["tokens"]["ids"])] == m["tokens"]["ids"] and len(d["tokens"]) <= len(m["tokens"]["ids"]) + 1'
+    costeer chat --context "$notes" --messages "$BATS_TEST_TMPDIR/asked.json" --max-tokens 100 </dev/null | diff <(printf '%s\n' "${lines[1]}") -
+}
+
+@test "/save keeps the tokens of a conversation that it was given; another vocabulary takes the text" {
+    chat "$first" "/save $BATS_TEST_TMPDIR/a" -- --context "$notes" --max-tokens 20 >"$out"
+    chat "$second" "/save $BATS_TEST_TMPDIR/b" -- --context "$notes" --max-tokens 20 --messages "$BATS_TEST_TMPDIR/a" >"$out"
+    A=$BATS_TEST_TMPDIR/a json "$BATS_TEST_TMPDIR/b" 'd[:2] == json.load(open(__import__("os").environ["A"])) and len(d) == 4 and "tokens" in d[3]'
+    head -n 2 "$BATS_TEST_TMPDIR/b" | tail -n 1 | grep -q '^  {"role": "user", "content": "Write a short bio of me."},$'
+    sed -E 's/"vocab": "[0-9a-f]{6}/"vocab": "000000/; s/"ids": \[[0-9]+/"ids": [1/' "$BATS_TEST_TMPDIR/a" >"$BATS_TEST_TMPDIR/foreign"
+    sed -E 's/, "tokens": \{[^}]*\}//' "$BATS_TEST_TMPDIR/a" >"$BATS_TEST_TMPDIR/text"
+    for file in foreign text; do
+        sed -i '$ d' "$BATS_TEST_TMPDIR/$file"
+        echo ', {"role": "user", "content": "And?"}]' >>"$BATS_TEST_TMPDIR/$file"
+        costeer prompt --messages "$BATS_TEST_TMPDIR/$file" --json >"$BATS_TEST_TMPDIR/$file.prompt"
+    done
+    diff "$BATS_TEST_TMPDIR/foreign.prompt" "$BATS_TEST_TMPDIR/text.prompt"
+}
+
+@test "tokens of a saved conversation that were changed are named" {
+    chat "$first" "/save $BATS_TEST_TMPDIR/a" -- --context "$notes" --max-tokens 20 >"$out"
+    sed -i '$ d' "$BATS_TEST_TMPDIR/a"
+    echo ', {"role": "user", "content": "And?"}]' >>"$BATS_TEST_TMPDIR/a"
+    costeer generate --messages "$BATS_TEST_TMPDIR/a" --max-tokens 4
+    changed() { # SED PATTERN
+        sed -E "$1" "$BATS_TEST_TMPDIR/a" >"$BATS_TEST_TMPDIR/changed"
+        ! cmp -s "$BATS_TEST_TMPDIR/a" "$BATS_TEST_TMPDIR/changed"
+        for command in "generate --max-tokens 4" prompt "score --text $BATS_TEST_TMPDIR/out"; do
+            # shellcheck disable=SC2086 # words
+            run --separate-stderr costeer $command --messages "$BATS_TEST_TMPDIR/changed"
+            failed_with 3 "$2"
+        done
+    }
+    changed 's/"ids": \[[0-9]+/"ids": [1/' 'changed: message 2: its tokens do not spell its content; leave its tokens out'
+    changed 's/"ids": \[[0-9]+/"ids": [999999999/' 'changed: message 2: its tokens do not spell'
+    changed 's/"ids": \[[0-9]+, [0-9]+/"ids": [0/' 'changed: message 2: its tokens do not spell'
+    changed 's/"assistant", "content": "/&x/' 'changed: message 2: its tokens do not spell'
+    changed 's/"ids": \[/&-1, /' 'changed: message 2 has tokens of which an id is no whole number'
+    changed 's/"ids": \[/&0.5, /' 'changed: message 2 has tokens of which an id'
+    changed 's/"ids": \[/&"a", /' 'changed: message 2 has tokens of which an id'
+    changed 's/"ids": \[/&4294967296, /' 'changed: message 2 has tokens of which an id'
+    changed 's/"ids": \[[^]]*/"ids": [/' 'changed: message 2 has tokens that are no object with vocab'
+    changed 's/"vocab": "../&x/' 'changed: message 2 has tokens that are no object with vocab'
+    changed 's/"ids"/"id"/' 'changed: message 2 has tokens that are no object with vocab'
+    changed 's/"tokens": \{/"tokens": 5, "other": {/' 'changed: message 2 has tokens that are no object'
+    changed 's/"role": "assistant"/"role": "user"/' 'changed: message 2 has tokens, which only the assistant'
 }
 
 # How many prompt tokens a chat reads: the sum, as LLM and SLM may be told of together or one after the other.
