@@ -88,13 +88,21 @@ COSTEER_API costeer_err costeer_prompt_build(const costeer_model *model, const c
  */
 COSTEER_API size_t costeer_prompt_count_spelled(const costeer_model *model, const int32_t *ids, size_t n_ids, const char *text);
 
+/** Most special tokens that the marks of a reasoning have. */
+#define COSTEER_REASONING_TOKENS_MAX 8
+
 /** How a model's reasoning looks in its text. All-zero: it has none, or was not let. */
 typedef struct costeer_reasoning {
-    const char *begin;      /**< the mark before it, NULL: nothing is reasoned */
-    const char *end;        /**< the mark after it */
-    bool is_open;           /**< the prompt ends with `begin` */
-    int32_t begin_token;    /**< the token that is the mark, −1: it is several */
-    int32_t end_token;      /**< the same */
+    const char *begin;  /**< the mark before it, NULL: nothing is reasoned */
+    const char *end;    /**< the mark after it */
+    const char *answer; /**< the mark before an answer that is not reasoned, NULL: there is none */
+    bool is_open;       /**< the prompt ends with `begin` */
+    struct {
+        int32_t token;
+        const char *text;
+    } tokens[COSTEER_REASONING_TOKENS_MAX]; /**< [n_tokens] special tokens in the marks, which have no text of their own, and how
+                                               the marks spell them */
+    size_t n_tokens;
     costeer_tokens closing; /**< what ends it by force */
 } costeer_reasoning;
 

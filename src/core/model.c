@@ -5,11 +5,11 @@
  * costeer/model.h and model_internal.h. A loaded model is immutable, so threads share it without a lock. llama.cpp's own messages
  * go to our log callback and never to a stream; its first error on the loading thread becomes part of our message.
  */
-#define _GNU_SOURCE /* memmem() */
 #include "core/gguf_adapter.h"
 #include "core/gguf_file.h"
 #include "core/mapping.h"
 #include "core/model_internal.h"
+#include "core/special.h"
 #include "core/tokenizer.h"
 #include "util/child.h"
 #include "util/error.h"
@@ -46,9 +46,7 @@ struct costeer_model {
     int32_t n_ff;
     bool is_offloaded;
     bool is_vocab_only;
-    int32_t *special; /* [n_special] tokens whose spelling in a text can be read as the token itself */
-    int32_t n_special;
-    bool special_begins[256]; /* whether a special token's spelling begins with that byte */
+    cs_special special; /* control, unknown and user-defined tokens: a text can spell them */
 };
 
 /* ---- llama.cpp's log --------------------------------------------------------------------------------------------- */
@@ -173,21 +171,19 @@ static const char *vocab_type_name(enum llama_vocab_type type)
 static bool collect_special(costeer_model *model)
 {
     const unsigned wanted = LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN | LLAMA_TOKEN_ATTR_USER_DEFINED;
-    int32_t n = 0;
+    size_t n = 0;
     for (int32_t i = 0; i < model->n_texts; i++) {
         n += ((unsigned)llama_vocab_get_attr(model->vocab, i) & wanted) != 0;
     }
-    model->special = malloc(((size_t)n + 1) * sizeof *model->special);
-    if (model->special == NULL) {
+    if (!cs_special_reserve(&model->special, n)) {
         return false;
     }
     for (int32_t i = 0; i < model->n_texts; i++) {
-        const char *text = llama_vocab_get_text(model->vocab, i);
-        if (((unsigned)llama_vocab_get_attr(model->vocab, i) & wanted) != 0 && *text != '\0') {
-            model->special[model->n_special++] = i;
-            model->special_begins[(unsigned char)*text] = true;
+        if (((unsigned)llama_vocab_get_attr(model->vocab, i) & wanted) != 0) {
+            cs_special_add(&model->special, llama_vocab_get_text(model->vocab, i), i);
         }
     }
+    cs_special_sort(&model->special);
     return true;
 }
 
@@ -398,7 +394,7 @@ void costeer_model_free(costeer_model *model)
         llama_model_free(model->llama);
     }
     llama_model_free(cs_tokenizer_return(model->tokenizer)); /* of the last user; NULL is fine */
-    free(model->special);
+    cs_special_dispose(&model->special);
     free(model->adapter_path);
     free(model->path);
     free(model);
@@ -472,53 +468,12 @@ bool cs_model_is_always_parsed(const costeer_model *model, int32_t token)
 
 bool cs_model_find_special(const costeer_model *model, const char *text, size_t n, size_t *at, int32_t *token)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (!model->special_begins[(unsigned char)text[i]]) {
-            continue;
-        }
-        size_t longest = 0;
-        for (int32_t s = 0; s < model->n_special; s++) {
-            const char *spelling = llama_vocab_get_text(model->vocab, model->special[s]);
-            const size_t length = strlen(spelling);
-            if (length > longest && length <= n - i && memcmp(text + i, spelling, length) == 0) {
-                longest = length;
-                *token = model->special[s];
-            }
-        }
-        if (longest > 0) {
-            *at = i;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* True when an end of `first` is a beginning of `second`. */
-static bool runs_into(const char *first, size_t n_first, const char *second, size_t n_second)
-{
-    const size_t longest = n_first < n_second ? n_first : n_second;
-    for (size_t n = 1; n <= longest; n++) {
-        if (memcmp(first + n_first - n, second, n) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return cs_special_find(&model->special, text, n, at, token);
 }
 
 bool cs_model_touches_special(const costeer_model *model, const char *text, size_t n)
 {
-    for (int32_t s = 0; s < model->n_special; s++) {
-        const char *spelling = llama_vocab_get_text(model->vocab, model->special[s]);
-        const size_t length = strlen(spelling);
-        if (strspn(spelling, " \t\n\v\f\r") == length) {
-            continue; /* a run of blanks, which some vocabularies have as tokens of their own */
-        }
-        if (memmem(spelling, length, text, n) != NULL || memmem(text, n, spelling, length) != NULL ||
-            runs_into(text, n, spelling, length) || runs_into(spelling, length, text, n)) {
-            return true;
-        }
-    }
-    return false;
+    return cs_special_touches(&model->special, text, n);
 }
 
 size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, char piece[COSTEER_PIECE_MAX])
@@ -538,7 +493,8 @@ bool costeer_model_is_end(const costeer_model *model, int32_t token)
 cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token)
 {
     const unsigned bits = is_token(model, token) ? (unsigned)llama_vocab_get_attr(model->vocab, token) : 0;
-    return (cs_token_traits){.is_control = (bits & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0,
+    return (cs_token_traits){.takes_blanks = (bits & LLAMA_TOKEN_ATTR_LSTRIP) != 0,
+                             .is_control = (bits & (LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN)) != 0,
                              .is_byte = (bits & LLAMA_TOKEN_ATTR_BYTE) != 0};
 }
 

@@ -28,8 +28,10 @@ int32_t cs_model_n_ff(const costeer_model *model);
 /** The text of a token as the vocabulary spells it; NULL for an id out of range. */
 const char *cs_model_token_text(const costeer_model *model, int32_t token);
 
-/** What a token is beyond its text: special (control or unknown), or one byte that no other token may cover ("<0xE2>"). */
+/** What a token is beyond its text: special (control or unknown), one byte that no other token may cover ("<0xE2>"), or read
+ * together with the white space before it. */
 typedef struct cs_token_traits {
+    bool takes_blanks;
     bool is_control;
     bool is_byte;
 } cs_token_traits;

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Special tokens after which a text is cut: few enough to be divided at once, and more than most prompts have. */
+#define PIECE_SPECIAL_MAX 256
+
 static costeer_err no_memory(costeer_error *err)
 {
     return cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for the prompt");
@@ -56,14 +59,58 @@ static costeer_err append_tokens(costeer_tokens *out, const costeer_tokens *more
     return COSTEER_OK;
 }
 
-static costeer_err append_text(const costeer_model *model, const char *text, size_t n, bool parse_special, costeer_tokens *out,
-                               costeer_error *err)
+static costeer_err append_piece(const costeer_model *model, const char *text, size_t n, bool parse_special, costeer_tokens *out,
+                                costeer_error *err)
 {
     costeer_tokens part = {0};
     costeer_err code = n == 0 ? COSTEER_OK : costeer_model_tokenize(model, text, n, false, parse_special, &part, err);
     code = code == COSTEER_OK ? append_tokens(out, &part, err) : code;
     costeer_tokens_dispose(&part);
     return code;
+}
+
+/* ---- long texts -------------------------------------------------------------------------------------------------- */
+
+/* A place before a special token where a text can be cut, once what follows is seen. end 0: there is none. */
+typedef struct cut {
+    size_t at;
+    size_t end; /* of the token */
+} cut;
+
+/*
+ * llama.cpp divides a text at its special tokens, the longest ones first, and reads what is between them apart from each other;
+ * the time that dividing takes grows with the square of their number. So a text that has many is cut before some of them, where
+ * no other special token overlaps: there it is divided anyway, and the tokens are the same.
+ */
+static costeer_err append_text(const costeer_model *model, const char *text, size_t n, bool parse_special, costeer_tokens *out,
+                               costeer_error *err)
+{
+    size_t begin = 0;     /* of what is not read yet */
+    size_t reach = 0;     /* end of all special tokens so far */
+    size_t n_special = 0; /* since `begin` */
+    cut next = {.end = 0};
+    size_t from = 0;
+    size_t offset;
+    int32_t token;
+    costeer_err code = COSTEER_OK;
+    while (code == COSTEER_OK && from < n && cs_model_find_special(model, text + from, n - from, &offset, &token)) {
+        const size_t at = from + offset;
+        const size_t end = at + strlen(cs_model_token_text(model, token));
+        if (next.end > 0 && at >= next.end && n_special >= PIECE_SPECIAL_MAX) {
+            code = append_piece(model, text + begin, next.at - begin, parse_special, out, err);
+            begin = next.at;
+            n_special = 0;
+        }
+        const bool is_parsed = parse_special || cs_model_is_always_parsed(model, token);
+        if (at >= next.end || end > next.end) { /* not inside the token at the cut: a new cut, or it spoils that one */
+            next.at = at;
+            next.end = at >= reach && is_parsed && !cs_model_token_traits(model, token).takes_blanks ? end : 0;
+        }
+        reach = end > reach ? end : reach;
+        n_special++;
+        from = at + 1;
+    }
+    return code == COSTEER_OK ? append_piece(model, text + begin, n - begin, parse_special, out, err) : code;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */
@@ -81,6 +128,13 @@ static bool join_template(const cs_chat_rendering *rendering, cs_buffer *out)
     return ok && cs_buffer_append(out, "", 0);
 }
 
+/* Whether a message must not have a token that llama.cpp reads everywhere: one that the template uses. Blanks mark nothing. */
+static bool is_marker(const costeer_model *model, const char *of_template, int32_t token)
+{
+    const char *spelling = cs_model_token_text(model, token);
+    return spelling[strspn(spelling, " \t\n\v\f\r")] != '\0' && strstr(of_template, spelling) != NULL;
+}
+
 /*
  * Append a message that spells special tokens. llama.cpp's parse_special = false reads control tokens as text but still reads
  * user-defined ones, and some converters mark the turn markers as those: the ones that the template uses are cut in two.
@@ -93,9 +147,8 @@ static costeer_err append_message(const costeer_model *model, const char *of_tem
     size_t at;
     int32_t token;
     while (from < n && cs_model_find_special(model, text + from, n - from, &at, &token)) {
-        const char *spelling = cs_model_token_text(model, token);
         from += at + 1;
-        if (cs_model_is_always_parsed(model, token) && strstr(of_template, spelling) != NULL) {
+        if (cs_model_is_always_parsed(model, token) && is_marker(model, of_template, token)) {
             const costeer_err code = append_text(model, text + begin, from - begin, false, out, err);
             if (code != COSTEER_OK) {
                 return code;
@@ -123,7 +176,7 @@ static bool reads_special(const costeer_model *model, const cs_chat_rendering *r
             part_end += rendering->parts[++part].n_bytes;
         }
         const bool is_templates = !rendering->parts[part].is_input && begin + strlen(spelling) <= part_end;
-        if (!is_templates && (!cs_model_is_always_parsed(model, token) || strstr(of_template, spelling) != NULL)) {
+        if (!is_templates && (!cs_model_is_always_parsed(model, token) || is_marker(model, of_template, token))) {
             return true;
         }
         from = begin + (is_templates ? strlen(spelling) : 1);

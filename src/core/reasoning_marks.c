@@ -4,6 +4,7 @@
  * Templates have no common switch: some take enable_thinking, some open the reasoning at the end of the prompt whatever they are
  * told, some leave it to the model. What is common is how it looks in the text, and that is what this table has.
  */
+#include "core/model_internal.h"
 #include "core/prompt_internal.h"
 #include "util/error.h"
 
@@ -12,24 +13,36 @@
 typedef struct marks {
     const char *begin;
     const char *end;
+    const char *answer;  /* before an answer without a reasoning, NULL: nothing */
+    const char *written; /* what of the end stands in the template, NULL: all */
 } marks;
 
+/* gpt-oss ends its prompt with the speaker, and the model names the channel. The reasoning ends where the speaker names the last
+ * one; what stands in others before is reasoning too. */
+#define HARMONY_SPEAKER "<|start|>assistant"
+#define HARMONY_FINAL   "<|channel|>final<|message|>"
+
 static const marks known[] = {
-    {"<think>", "</think>"},           {"[THINK]", "[/THINK]"},       {"<|START_THINKING|>", "<|END_THINKING|>"},
-    {"<seed:think>", "</seed:think>"}, {"<mm:think>", "</mm:think>"}, {"<|channel>thought", "<channel|>"},
+    {.begin = "<think>", .end = "</think>"},
+    {.begin = "[THINK]", .end = "[/THINK]"},
+    {.begin = "<|START_THINKING|>", .end = "<|END_THINKING|>"},
+    {.begin = "<seed:think>", .end = "</seed:think>"},
+    {.begin = "<mm:think>", .end = "</mm:think>"},
+    {.begin = "<|channel>thought", .end = "<channel|>"},
+    {.begin = "<|channel|>analysis<|message|>",
+     .end = "<|end|>" HARMONY_SPEAKER HARMONY_FINAL,
+     .answer = HARMONY_FINAL,
+     .written = HARMONY_SPEAKER HARMONY_FINAL},
 };
 
 #define N_KNOWN (sizeof known / sizeof known[0])
-
-/* gpt-oss ends its prompt with the speaker, and the model names the channel: naming the last one skips the others. */
-static const char harmony_speaker[] = "<|start|>assistant";
-static const char harmony_final[] = "<|channel|>final<|message|>";
 
 /* The marks that a template knows, NULL: none. */
 static const marks *find_marks(const char *source)
 {
     for (size_t i = 0; i < N_KNOWN; i++) {
-        if (strstr(source, known[i].begin) != NULL && strstr(source, known[i].end) != NULL) {
+        const char *end = known[i].written != NULL ? known[i].written : known[i].end;
+        if (strstr(source, known[i].begin) != NULL && strstr(source, end) != NULL) {
             return &known[i];
         }
     }
@@ -70,9 +83,9 @@ bool cs_reasoning_skip(const char *source, cs_chat_rendering *rendering)
                cs_chat_rendering_append(rendering, open->end, strlen(open->end), false) &&
                cs_chat_rendering_append(rendering, "\n\n", 2, false);
     }
-    if (strstr(source, harmony_final) != NULL && rendering->n_parts > 0 && !rendering->parts[rendering->n_parts - 1].is_input &&
-        ends_with(rendering->text, rendering->n_bytes, harmony_speaker)) {
-        return cs_chat_rendering_append(rendering, harmony_final, sizeof harmony_final - 1, false);
+    if (strstr(source, HARMONY_FINAL) != NULL && rendering->n_parts > 0 && !rendering->parts[rendering->n_parts - 1].is_input &&
+        ends_with(rendering->text, rendering->n_bytes, HARMONY_SPEAKER)) {
+        return cs_chat_rendering_append(rendering, HARMONY_FINAL, sizeof HARMONY_FINAL - 1, false);
     }
     return true;
 }
@@ -87,14 +100,25 @@ void costeer_reasoning_dispose(costeer_reasoning *reasoning)
     }
 }
 
-/* The one token that a mark is, −1: it is several. */
-static costeer_err find_token(const costeer_model *model, const char *mark, int32_t *out, costeer_error *err)
+/* Add the special tokens of a mark. */
+static void find_tokens(const costeer_model *model, const char *mark, costeer_reasoning *out)
 {
-    costeer_tokens tokens = {.n = 0};
-    const costeer_err code = costeer_model_tokenize(model, mark, strlen(mark), false, true, &tokens, err);
-    *out = code == COSTEER_OK && tokens.n == 1 ? tokens.ids[0] : -1;
-    costeer_tokens_dispose(&tokens);
-    return code;
+    size_t at;
+    int32_t token;
+    while (mark != NULL && out->n_tokens < COSTEER_REASONING_TOKENS_MAX &&
+           cs_model_find_special(model, mark, strlen(mark), &at, &token)) {
+        out->tokens[out->n_tokens].token = token;
+        out->tokens[out->n_tokens++].text = cs_model_token_text(model, token);
+        mark += at + strlen(cs_model_token_text(model, token));
+    }
+}
+
+/* What ends a reasoning by force. Where marks name the answer's channel, it begins right after them. */
+static bool write_closing(const marks *found, cs_buffer *out)
+{
+    const size_t n_before = found->answer == NULL ? 1 : 0;
+    return cs_buffer_append(out, "\n", n_before) && cs_buffer_append(out, found->end, strlen(found->end)) &&
+           cs_buffer_append(out, "\n\n", 2 * n_before);
 }
 
 costeer_err costeer_reasoning_find(const costeer_model *model, const costeer_prompt *prompt, costeer_reasoning *out,
@@ -110,18 +134,17 @@ costeer_err costeer_reasoning_find(const costeer_model *model, const costeer_pro
     costeer_err code = cs_prompt_parts_make(model, prompt, &parts, err);
     out->begin = found->begin;
     out->end = found->end;
+    out->answer = found->answer;
     out->is_open = code == COSTEER_OK && find_open(&parts.rendering) == found;
     cs_prompt_parts_dispose(&parts);
     cs_buffer closing = {.cap = 64};
-    if (code == COSTEER_OK &&
-        (!cs_buffer_append(&closing, "\n", 1) || !cs_buffer_append(&closing, found->end, strlen(found->end)) ||
-         !cs_buffer_append(&closing, "\n\n", 2))) {
+    if (code == COSTEER_OK && !write_closing(found, &closing)) {
         code = cs_error_set(err, COSTEER_ENOMEM, "prompt", "no memory for the marks of a reasoning");
     }
     code = code == COSTEER_OK ? costeer_model_tokenize(model, closing.bytes, closing.n_bytes, false, true, &out->closing, err)
                               : code;
-    code = code == COSTEER_OK ? find_token(model, found->begin, &out->begin_token, err) : code;
-    code = code == COSTEER_OK ? find_token(model, found->end, &out->end_token, err) : code;
+    find_tokens(model, found->begin, out);
+    find_tokens(model, found->end, out); /* the answer's mark is in it */
     cs_buffer_dispose(&closing);
     if (code != COSTEER_OK) {
         costeer_reasoning_dispose(out);

@@ -1,8 +1,8 @@
 /*
  * Reasoning, token by token: has it begun, has it ended, what of it is text.
  *
- * A mark may be one token, which has no text then where it is a control token, or several that share tokens with what is around
- * them. So marks are looked for in the text, and a mark's own token counts as its spelling.
+ * A mark may be one token or several, of which some are control tokens, which have no text, and others shared with what is around
+ * the mark. So marks are looked for in the text, and a mark's control tokens count as their spelling.
  */
 #include "core/thinking.h"
 
@@ -44,7 +44,8 @@ costeer_err cs_thinking_create(const costeer_session_params *params, const coste
     if (marks == NULL || marks->begin == NULL) {
         return COSTEER_OK;
     }
-    if (params->reasoning_budget < 1 || strlen(marks->begin) >= MARK_MAX || strlen(marks->end) >= MARK_MAX) {
+    if (params->reasoning_budget < 1 || strlen(marks->begin) >= MARK_MAX || strlen(marks->end) >= MARK_MAX ||
+        (marks->answer != NULL && strlen(marks->answer) >= MARK_MAX)) {
         return cs_error_set(err, COSTEER_EINVAL, "session", "the reasoning's budget is %d tokens; give at least 1",
                             params->reasoning_budget);
     }
@@ -110,14 +111,22 @@ static bool may_be(const char *mark, const char *text, size_t n)
     return memcmp(text, mark, n < n_mark ? n : n_mark) == 0;
 }
 
-/* The text of a token, a mark's own token spelled out. */
+/* True when text is the beginning of the mark before a reasoning, or before an answer without one. */
+static bool may_begin(const cs_thinking *self, const char *text, size_t n)
+{
+    const costeer_reasoning *marks = self->marks;
+    return may_be(marks->begin, text, n) || (marks->answer != NULL && may_be(marks->answer, text, n));
+}
+
+/* The text of a token, the marks' control tokens spelled out. */
 static size_t spell(const cs_thinking *self, int32_t token, const char *piece, size_t n, char out[COSTEER_PIECE_MAX])
 {
     const costeer_reasoning *marks = self->marks;
-    if (n == 0 && token >= 0 && (token == marks->begin_token || token == marks->end_token)) {
-        const char *mark = token == marks->begin_token ? marks->begin : marks->end;
-        n = strlen(mark);
-        piece = mark;
+    for (size_t i = 0; n == 0 && i < marks->n_tokens; i++) {
+        if (token == marks->tokens[i].token) {
+            piece = marks->tokens[i].text;
+            n = strlen(piece);
+        }
     }
     memmove(out, piece, n); /* out may be piece */
     return n;
@@ -139,7 +148,7 @@ bool cs_thinking_takes(cs_thinking *self, int32_t own_token)
     }
     memcpy(text, self->seen, self->n_seen);
     memcpy(text + self->n_seen, piece, n);
-    self->stage = !is_end && self->n_seen < MARK_MAX && may_be(self->marks->begin, text, self->n_seen + n) ? BEFORE : DONE;
+    self->stage = !is_end && self->n_seen < MARK_MAX && may_begin(self, text, self->n_seen + n) ? BEFORE : DONE;
     return self->stage == BEFORE;
 }
 
@@ -178,6 +187,45 @@ static void hand_out(cs_thinking *self, size_t n_kept)
     }
 }
 
+/* A mark stands at `at` of what is seen, and the answer after it. Returns how much of that is seen already. */
+static size_t begin_answer(cs_thinking *self, const char *at, const char *mark)
+{
+    const char *rest = at + strlen(mark);
+    size_t n_rest = (size_t)(self->seen + self->n_seen - rest);
+    while (n_rest > 0 && is_blank(rest, 1)) {
+        rest++;
+        n_rest--;
+    }
+    self->n_seen = 0;
+    self->stage = n_rest > 0 ? DONE : AFTER;
+    return n_rest;
+}
+
+/* As cs_thinking_push(), once the text is seen. */
+static size_t push_seen(cs_thinking *self)
+{
+    const costeer_reasoning *marks = self->marks;
+    if (self->stage == BEFORE) {
+        const char *begin = find(self->seen, self->n_seen, marks->begin);
+        const char *answer = begin == NULL && marks->answer != NULL ? find(self->seen, self->n_seen, marks->answer) : NULL;
+        if (answer != NULL) {
+            return begin_answer(self, answer, marks->answer);
+        }
+        if (begin == NULL) {
+            return 0;
+        }
+        drop_seen(self, (size_t)(begin - self->seen) + strlen(marks->begin));
+        self->stage = INSIDE;
+    }
+    const char *end = find(self->seen, self->n_seen, marks->end);
+    if (end == NULL) {
+        hand_out(self, strlen(marks->end) - 1);
+        return 0;
+    }
+    (void)cs_text_out_push(self->text, self->seen, (size_t)(end - self->seen));
+    return begin_answer(self, end, marks->end);
+}
+
 size_t cs_thinking_push(cs_thinking *self, int32_t token, const char *piece, size_t n)
 {
     char text[COSTEER_PIECE_MAX];
@@ -191,35 +239,12 @@ size_t cs_thinking_push(cs_thinking *self, int32_t token, const char *piece, siz
     n = spell(self, token, piece, n, text);
     memcpy(self->seen + self->n_seen, text, n);
     self->n_seen += n;
-    if (self->stage == BEFORE && !may_be(self->marks->begin, self->seen, self->n_seen)) {
+    if (self->stage == BEFORE && !may_begin(self, self->seen, self->n_seen)) {
         self->n_seen -= n; /* a draw that was not the cloud's own choice */
         self->stage = DONE;
         return n;
     }
-    if (self->stage == BEFORE) {
-        const char *begin = find(self->seen, self->n_seen, self->marks->begin);
-        if (begin == NULL) {
-            return 0;
-        }
-        drop_seen(self, (size_t)(begin - self->seen) + strlen(self->marks->begin));
-        self->stage = INSIDE;
-    }
-    const char *end = find(self->seen, self->n_seen, self->marks->end);
-    if (end == NULL) {
-        hand_out(self, strlen(self->marks->end) - 1);
-        return 0;
-    }
-    const size_t n_before = (size_t)(end - self->seen);
-    size_t n_rest = self->n_seen - n_before - strlen(self->marks->end);
-    (void)cs_text_out_push(self->text, self->seen, n_before);
-    const char *rest = self->seen + self->n_seen - n_rest;
-    while (n_rest > 0 && is_blank(rest, 1)) {
-        rest++;
-        n_rest--;
-    }
-    self->n_seen = 0;
-    self->stage = n_rest > 0 ? DONE : AFTER;
-    return n_rest;
+    return push_seen(self);
 }
 
 const char *cs_thinking_take_back(cs_thinking *self, size_t *n)

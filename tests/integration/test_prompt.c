@@ -394,6 +394,48 @@ static void test_vocabulary__prompts_of_real_models_are_llama_cpps(void **state)
     }
 }
 
+/* A long text is cut before some of its special tokens; the tokens are those that llama.cpp gives for all of it. */
+static void test_vocabulary__long_conversations_have_llama_cpps_tokens(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"aquila",       "baichuan",  "bert-bge", "command-r",      "deepseek-coder",
+                                        "deepseek-llm", "falcon",    "gemma-4",  "gpt-2",          "gpt-neox",
+                                        "llama-bpe",    "llama-spm", "mpt",      "nomic-bert-moe", "phi-3",
+                                        "qwen2",        "qwen35",    "refact",   "starcoder"};
+    static const char form[] =
+        "{% for m in messages %}<|im_start|>  <|endoftext|><s>\n<|eot_id|>{{ m.content }}</s>\n\n<|im_end|> "
+        "<bos>\t<|assistant|> <|end|>\n<start_of_turn>[INST]<|END_OF_TURN_TOKEN|> x<fim_prefix>{% endfor %}";
+    static costeer_message long_turns[300];
+    for (size_t i = 0; i < 300; i++) {
+        static const char *const contents[] = {" Hi  there", "\xC3\xA9t\xC3\xA9 12345", "\n\n\n", "    indented\n\n  text ", ""};
+        long_turns[i] = (costeer_message){.role = i % 2 == 0 ? "user" : "assistant", .content = contents[i % 5]};
+    }
+    const costeer_prompt prompt = {.turns = long_turns, .n_turns = 300, .query = "q", .chat_template = form};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[1024];
+        (void)snprintf(path, sizeof path, "%s/ggml-vocab-%s.gguf", COSTEER_TEST_VOCAB_DIR, names[i]);
+        costeer_model *model = NULL;
+        costeer_error err = {0};
+        if (costeer_model_load(path, &(costeer_model_params){.vocab_only = true}, &model, &err) != COSTEER_OK) {
+            assert_non_null(strstr(err.message, "embed")); /* a model that writes nothing */
+            continue;
+        }
+        costeer_tokens ours = {0};
+        costeer_tokens theirs = {0};
+        costeer_prompt_text text = {0};
+        assert_ok(costeer_prompt_build(model, &prompt, &ours, &err), &err);
+        assert_ok(costeer_prompt_render(model, &prompt, &text, &err), &err);
+        assert_ok(costeer_model_tokenize(model, text.text, text.n_bytes, false, true, &theirs, &err), &err);
+        const size_t n_bos = ours.n - theirs.n;
+        assert_true(n_bos <= 1);
+        assert_memory_equal(ours.ids + n_bos, theirs.ids, theirs.n * sizeof *theirs.ids);
+        costeer_prompt_text_dispose(&text);
+        costeer_tokens_dispose(&ours);
+        costeer_tokens_dispose(&theirs);
+        costeer_model_free(model);
+    }
+}
+
 static void test_vocabulary__nothing_is_smuggled_into_qwen2(void **state)
 {
     (void)state;
@@ -432,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_vocabulary__embedding_models_are_refused),
         cmocka_unit_test(test_vocabulary__real_families_cannot_be_paired_with_each_other),
         cmocka_unit_test(test_vocabulary__prompts_of_real_models_are_llama_cpps),
+        cmocka_unit_test(test_vocabulary__long_conversations_have_llama_cpps_tokens),
         cmocka_unit_test(test_vocabulary__nothing_is_smuggled_into_qwen2),
 #else
         cmocka_unit_test(test_vocabulary__skipped_without_the_files),

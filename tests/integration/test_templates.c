@@ -1,4 +1,5 @@
 /* Chat templates: what Jinja2 makes of them (golden), which system message stands there, what bad templates come to. */
+#include "support/gguf_edit.h"
 #include "support/models.h"
 
 #include <jansson.h>
@@ -197,6 +198,42 @@ static void test_thinking__templates_are_told_and_an_open_reasoning_is_closed(vo
         (costeer_prompt){.query = "q",
                          .chat_template = "{# <|channel|>final<|message|> #}{{ messages[0].content }}<|start|>assistant"},
         "q<|start|>assistant<|channel|>final<|message|>");
+}
+
+/* gpt-oss: the marks are of several control tokens, of which the session needs the spelling. */
+static void test_thinking__channels_are_found_in_the_template(void **state)
+{
+    (void)state;
+    static const char form[] = "{# <|channel|>analysis<|message|> <|start|>assistant<|channel|>final<|message|> #}"
+                               "{{ messages[0].content }}<|start|>assistant";
+    static const char *const control[] = {"<|channel|>", "<|message|>", "<|start|>", "<|end|>"};
+    gguf_edit *edit = gguf_edit_open(LLM_PATH);
+    for (int32_t i = 0; i < 4; i++) {
+        gguf_edit_rename_token(edit, 400 + i, control[i]);
+        gguf_edit_set_token_type(edit, 400 + i, 3);
+    }
+    gguf_edit_write(edit, TMP_PATH("channels.gguf"), true);
+    costeer_prompt prompt = {.query = "q", .chat_template = form, .thinking = true};
+    costeer_reasoning found = {.begin = NULL};
+    costeer_model *model;
+    costeer_error err = {0};
+    assert_ok(costeer_model_load(TMP_PATH("channels.gguf"), &(costeer_model_params){.vocab_only = true}, &model, &err), &err);
+    assert_ok(costeer_reasoning_find(model, &prompt, &found, &err), &err);
+    assert_string_equal(found.begin, "<|channel|>analysis<|message|>");
+    assert_string_equal(found.end, "<|end|><|start|>assistant<|channel|>final<|message|>");
+    assert_string_equal(found.answer, "<|channel|>final<|message|>");
+    assert_false(found.is_open);
+    assert_int_equal(found.n_tokens, 6);
+    for (size_t i = 0; i < found.n_tokens; i++) {
+        assert_string_equal(found.tokens[i].text, control[found.tokens[i].token - 400]);
+    }
+    assert_int_equal(found.closing.ids[0], 403); /* nothing before it */
+    assert_int_equal(found.closing.ids[found.closing.n - 1], 401);
+    prompt.thinking = false;
+    assert_ok(costeer_reasoning_find(model, &prompt, &found, &err), &err);
+    assert_null(found.begin);
+    costeer_reasoning_dispose(&found);
+    costeer_model_free(model);
 }
 
 /* ---- templates that are bad -------------------------------------------------------------------------------------- */
@@ -503,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_system__nothing_is_left_out_where_there_is_no_default),
         cmocka_unit_test(test_system__goes_before_the_first_message_without_a_system_role),
         cmocka_unit_test(test_thinking__templates_are_told_and_an_open_reasoning_is_closed),
+        cmocka_unit_test(test_thinking__channels_are_found_in_the_template),
         cmocka_unit_test(test_bad__every_failure_is_one_line),
         cmocka_unit_test(test_bad__what_does_not_end_is_stopped),
         cmocka_unit_test(test_bad__what_would_exhaust_the_stack_is_refused),

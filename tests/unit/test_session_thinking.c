@@ -36,8 +36,8 @@ static costeer_reasoning let_reason(bench *b, bool is_open, int32_t budget)
     return (costeer_reasoning){.begin = "<think>",
                                .end = "</think>",
                                .is_open = is_open,
-                               .begin_token = OPEN,
-                               .end_token = CLOSE,
+                               .tokens = {{OPEN, "<think>"}, {CLOSE, "</think>"}},
+                               .n_tokens = 2,
                                .closing = {.ids = closing, .n = 1}};
 }
 
@@ -109,12 +109,97 @@ static void test_thinking__a_mark_may_be_a_token_without_text(void **state)
 {
     bench *b = *state;
     costeer_reasoning reasoning = let_reason(b, true, 8);
-    reasoning.end_token = MARK;
+    reasoning.tokens[1].token = MARK;
     b->params.reasoning = &reasoning;
     prefer(b, HM, MARK, HELLO, FAKE_END);
     assert_int_equal(run(b), COSTEER_OK);
     assert_text(b, "Hello");
     assert_string_equal(thought, "Hm");
+}
+
+/* ---- marks of several control tokens ----------------------------------------------------------------------------- */
+
+enum { CHANNEL = 2, MESSAGE, END, START, ANALYSIS, FINAL, ASSISTANT, THOUGHT, WORD, COMMENTARY, NEXT };
+
+static const char *const harmony_pieces[] = {"",
+                                             "",
+                                             "",
+                                             "",
+                                             "",
+                                             "",
+                                             "analysis",
+                                             "final",
+                                             "assistant",
+                                             "Let's",
+                                             "Yes.",
+                                             "commentary",
+                                             "<|end|><|start|>assistant<|channel|>",
+                                             NULL};
+
+static costeer_reasoning let_reason_in_channels(bench *b, int32_t budget)
+{
+    static int32_t closing[] = {END, START, ASSISTANT, CHANNEL, FINAL, MESSAGE};
+    b->vocab = fake_vocab(harmony_pieces);
+    b->params.on_reasoning = on_reasoning;
+    b->params.reasoning_budget = budget;
+    b->params.max_tokens = 4;
+    thought[0] = '\0';
+    return (costeer_reasoning){
+        .begin = "<|channel|>analysis<|message|>",
+        .end = "<|end|><|start|>assistant<|channel|>final<|message|>",
+        .answer = "<|channel|>final<|message|>",
+        .tokens = {{CHANNEL, "<|channel|>"}, {MESSAGE, "<|message|>"}, {END, "<|end|>"}, {START, "<|start|>"}},
+        .n_tokens = 4,
+        .closing = {.ids = closing, .n = 6}};
+}
+
+static void test_thinking__channels_are_told_apart(void **state)
+{
+    bench *b = *state;
+    const costeer_reasoning reasoning = let_reason_in_channels(b, 16);
+    b->params.reasoning = &reasoning;
+    prefer(b, CHANNEL, ANALYSIS, MESSAGE, THOUGHT, END, START, ASSISTANT, CHANNEL, FINAL, MESSAGE, WORD, FAKE_END);
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_text(b, "Yes.");
+    assert_string_equal(thought, "Let's");
+    assert_int_equal(b->report.n_reasoning, 10);
+    assert_false(b->positions[10].is_reasoning);
+}
+
+static void test_thinking__an_answer_in_the_last_channel_at_once_is_not_reasoned(void **state)
+{
+    bench *b = *state;
+    const costeer_reasoning reasoning = let_reason_in_channels(b, 16);
+    b->params.reasoning = &reasoning;
+    prefer(b, CHANNEL, FINAL, MESSAGE, WORD, FAKE_END);
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_text(b, "Yes.");
+    assert_string_equal(thought, "");
+    assert_int_equal(b->report.n_reasoning, 3);
+}
+
+static void test_thinking__what_stands_in_other_channels_before_the_last_is_reasoning(void **state)
+{
+    bench *b = *state;
+    const costeer_reasoning reasoning = let_reason_in_channels(b, 32);
+    b->params.reasoning = &reasoning;
+    prefer(b, CHANNEL, ANALYSIS, MESSAGE, THOUGHT, NEXT, COMMENTARY, MESSAGE, THOUGHT, NEXT, FINAL, MESSAGE, WORD, FAKE_END);
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_text(b, "Yes.");
+    assert_string_equal(thought, "Let's<|end|><|start|>assistant<|channel|>commentary<|message|>Let's");
+}
+
+static void test_thinking__the_budget_names_the_last_channel(void **state)
+{
+    bench *b = *state;
+    const costeer_reasoning reasoning = let_reason_in_channels(b, 5);
+    b->params.reasoning = &reasoning;
+    prefer(b, CHANNEL, ANALYSIS, MESSAGE, THOUGHT, THOUGHT, THOUGHT, THOUGHT, THOUGHT, THOUGHT, THOUGHT, THOUGHT, WORD, FAKE_END);
+    assert_int_equal(run(b), COSTEER_OK);
+    assert_text(b, "Yes.");
+    assert_string_equal(thought, "Let'sLet's");
+    assert_int_equal(b->tokens[5], END);
+    assert_int_equal(b->tokens[10], MESSAGE);
 }
 
 static void test_thinking__the_budget_ends_it(void **state)
@@ -191,6 +276,10 @@ int main(void)
         session_test(test_thinking__a_model_that_does_not_reason_is_steered_from_its_first_token),
         session_test(test_thinking__a_mark_may_be_several_tokens_and_share_one_with_the_answer),
         session_test(test_thinking__a_mark_may_be_a_token_without_text),
+        session_test(test_thinking__channels_are_told_apart),
+        session_test(test_thinking__an_answer_in_the_last_channel_at_once_is_not_reasoned),
+        session_test(test_thinking__what_stands_in_other_channels_before_the_last_is_reasoning),
+        session_test(test_thinking__the_budget_names_the_last_channel),
         session_test(test_thinking__the_budget_ends_it),
         session_test(test_thinking__what_only_looked_like_a_mark_is_the_answers),
         session_test(test_thinking__an_end_inside_leaves_an_empty_answer),
