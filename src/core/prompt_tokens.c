@@ -265,21 +265,22 @@ static costeer_err check_ids(const costeer_model *model, const costeer_prompt *p
     return COSTEER_OK;
 }
 
-/* The tokens of the next answer, from `*turn` on, that this part of a rendering is; n 0: none that are known. */
+/* The tokens of the turn that this part of a rendering is, n 0: none that are known. Parts come in the order of turns: those
+ * before
+ * `*turn` have had theirs. */
 static costeer_tokens find_answer(const costeer_model *model, const costeer_prompt *prompt, size_t *turn, const char *text,
                                   size_t n)
 {
     for (size_t i = *turn; i < prompt->n_turns; i++) {
         const costeer_message *message = &prompt->turns[i];
-        if (message->n_ids == 0 || !is_vocab_of(message, model) || strlen(message->content) != n ||
-            memcmp(message->content, text, n) != 0) {
+        if (strncmp(message->content, text, n) != 0 || message->content[n] != '\0') {
             continue;
         }
-        const size_t n_spelled = costeer_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
-        if (n_spelled > 0) {
-            *turn = i + 1;
-            return (costeer_tokens){.ids = (int32_t *)message->ids, .n = n_spelled}; /* only read */
-        }
+        *turn = i + 1;
+        const size_t n_spelled = message->n_ids == 0 || !is_vocab_of(message, model)
+                                     ? 0
+                                     : costeer_prompt_count_spelled(model, message->ids, message->n_ids, message->content);
+        return (costeer_tokens){.ids = (int32_t *)message->ids, .n = n_spelled}; /* only read */
     }
     return (costeer_tokens){.n = 0};
 }
