@@ -14,6 +14,8 @@ setup() {
 " >"$own"
 }
 
+teardown() { stop_node; }
+
 # A template that reasons when it is told to.
 write_thinking_template() {
     printf '{{ "<|im_start|>user\n" + messages[-1].content + "<|im_end|>\n<|im_start|>assistant\n" }}{%% if enable_thinking %%}{{ "<think>\n" }}{%% else %%}{{ "<think></think>" }}{%% endif %%}' >"$own"
@@ -223,4 +225,35 @@ PY
     costeer "${eval[@]}" "$BATS_TEST_TMPDIR/cut" >/dev/null
     json_lines "$BATS_TEST_TMPDIR/cut/results.jsonl" '"reasoning" not in d[0] and len(d) == 4'
     cmp <(tail -n 3 "$BATS_TEST_TMPDIR/whole/results.jsonl") <(tail -n 3 "$BATS_TEST_TMPDIR/cut/results.jsonl")
+}
+
+@test "a token that only the template knows as the end of a turn ends answers, here and through a node" {
+    local edited=$BATS_TEST_TMPDIR/edited
+    mkdir "$edited"
+    for file in costeer-llm costeer-slm; do
+        python3 "$helpers/gguf.py" end-of-turn "$COSTEER_MODELS_DIR/$file.gguf" "$edited/$file.gguf" '<fin>'
+        python3 "$helpers/gguf.py" no-template "$edited/$file.gguf" "$edited/$file-bare.gguf"
+    done
+    printf 'name: Desmond\nMy pet is Juniper.\n' >"$notes"
+    costeer generate --json --context "$notes" "Write a toast." >"$BATS_TEST_TMPDIR/wanted"
+    is_wanted() {
+        costeer generate --json --context "$notes" "$@" "Write a toast." >"$out"
+        WANTED=$BATS_TEST_TMPDIR/wanted json "$out" '(lambda w: d["finish"] == "end" == w["finish"] and d["tokens"] == w["tokens"])(json.load(open(__import__("os").environ["WANTED"])))'
+    }
+    is_wanted --llm "$edited/costeer-llm.gguf" --slm "$edited/costeer-slm.gguf"
+    printf '%s' "{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<fin>
+{% endfor %}<|im_start|>assistant
+{{ '' }}" >"$own"
+    is_wanted --llm "$edited/costeer-llm-bare.gguf" --slm "$edited/costeer-slm-bare.gguf" --template "$own"
+    start_node --model "$edited/costeer-llm.gguf"
+    for mode in lockstep streamed drafted; do
+        is_wanted --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm.gguf"
+        is_wanted --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm-bare.gguf" --llm-template "$own" --slm-template "$own"
+        [ "$mode" != drafted ] || continue # only an SLM with a context drafts
+        # A device that does not know the end writes on behind it, as it would without a node.
+        costeer generate --json --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm-bare.gguf" --method llm --max-tokens 200 "Plan my day." >"$out"
+        json "$out" 'd["finish"] == "length" and d["n_tokens"] == 200 and 3 in d["tokens"]'
+    done
+    stop_node
 }
