@@ -480,6 +480,10 @@ sys.exit(os.waitstatus_to_exitcode(code))' "$COSTEER" pull "$repo_name:Q8_0" </d
         pull "$name"
         failed_with 2 "no model's name"
     done
+    pull qwen2.5-4gb
+    failed_with 2 "qwen2.5-4gb: no model's name; did you mean qwen2.5-4gib\\?"
+    pull "$repo_name" qwen2.5-0.5
+    failed_with 2 'did you mean qwen2.5-0.5b\?'
     pull
     failed_with 2 'needs a name; --list shows'
     pull --list x
