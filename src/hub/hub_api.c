@@ -107,8 +107,9 @@ static costeer_err get_json(cs_hub_http *http, const costeer_hub_params *params,
     *out = NULL;
     (void)snprintf(what, sizeof what, "revision %s", revision);
     if (result == CS_HUB_STOPPED) {
-        code = cs_error_set(err, COSTEER_ECLOUD, "hub", "%s: the hub's answer cannot be used: it has more than %d MiB",
-                            name->repo, BODY_MAX_MIB);
+        code = cs_error_set(err, COSTEER_ECLOUD, "hub",
+                            "%s: the hub's answer cannot be used: it has more than %d MiB, or memory is out", name->repo,
+                            BODY_MAX_MIB);
     } else if (result != CS_HUB_DONE) {
         code = cs_hub_api_fail_request(result, reason, err);
     } else if (head.status != 200) {

@@ -224,6 +224,12 @@ nothing_in_place() {
     faults '{"api": {"status": 200}}'
     pull "$repo_name"
     failed_with 6 'it is not JSON'
+    python3 -c 'import json; print(json.dumps({"items": [{"type": "directory", "path": "x" * (9 << 20)}]}))' >"$state/faults.json"
+    pull "$repo_name"
+    failed_with 6 'it has more than 8 MiB'
+    python3 -c 'import json; print(json.dumps({"items": [{"type": "file", "path": "%d.gguf" % i, "size": 1, "oid": "0" * 40} for i in range(10001)]}))' >"$state/faults.json"
+    pull "$repo_name"
+    failed_with 6 'it lists too many files'
     nothing_in_place
 }
 
