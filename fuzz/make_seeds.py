@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Seeds of the fuzz targets, small enough that a mutation often hits something that matters.
 
-    fuzz/make_seeds.py    write fuzz/corpus/{adapter,api,gguf,policy,report,rows,sse,vocab} and the model of fuzz_adapter
+    fuzz/make_seeds.py    write fuzz/corpus/{adapter,api,gguf,hub,policy,report,rows,sse,vocab} and the model of fuzz_adapter
 
 The seeds of fuzz_wire are made from the golden vectors: tests/golden/make_wire.py.
 """
+import hashlib
 import json
 import math
 import pathlib
@@ -248,6 +249,60 @@ SSE = {
 }
 
 
+# ---- what a hub answers to a pull, behind a byte for the name that is pulled; see fuzz_hub.c ----------------------------
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ANY, Q8, PART, PINNED = range(4)
+STORAGE, TOKEN = 4, 8
+REVISION = {"id": "o/r", "sha": COMMIT, "siblings": [{"rfilename": "m-Q4_K_M.gguf"}], "gated": False, "tags": ["gguf"]}
+
+
+def response(body=b"", status=200, **headers):
+    head = f"HTTP/1.1 {status:03} x\n" + "".join(f"{name.replace('_', '-')}: {value}\n" for name, value in headers.items())
+    return head.encode() + b"\n" + (body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def file_item(path, data, **more):
+    lfs = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
+    return {"type": "file", "oid": "0" * 40, "size": len(data), "path": path, "lfs": lfs} | more
+
+
+def git_item(path, data):
+    return {"type": "file", "oid": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(), "size": len(data), "path": path}
+
+
+def pull(what, *responses):
+    return bytes([what]) + b"\x1e".join(responses)
+
+
+PARTS = [file_item(f"m-0000{i}-of-00002.gguf", b"GGUF%d" % i) for i in (1, 2)]
+TREE = [{"type": "directory", "oid": "1" * 40, "size": 0, "path": "sub"}, git_item("README.md", b"r"), git_item("m-Q8_0.gguf", b"GGUF8"),
+        file_item("sub/m-Q4_K_M.gguf", b"GGUF4444"), file_item("mmproj-m.gguf", b"GGUFm")]  # fmt: skip
+HUB = {
+    "whole": pull(ANY, response(REVISION), response(TREE), response(b"GGUF4444")),
+    "git": pull(Q8, response(REVISION), response(TREE), response(b"GGUF8")),
+    "pinned": pull(PINNED, response(REVISION), response(TREE), response(b"GGUF4444")),
+    "parts": pull(PART, response(REVISION), response(PARTS), response(b"GGUF1"), response(b"GGUF2")),
+    "resumed": pull(STORAGE, response(REVISION), response(TREE), response(b"GGUF"), response(status=0), response(status=503, Retry_After="1"), response(status=403),
+                    response(b"4444", status=206, Content_Range="bytes 4-7/8")),
+    "again": pull(ANY, response(REVISION), response(TREE), response(b"GGUF"), response(status=1), response(b"GGUF4444")),
+    "wrong-range": pull(ANY, response(REVISION), response(TREE), response(b"GGUF"), response(b"4444", status=206, Content_Range="bytes 5-8/9")),
+    "wrong-hash": pull(ANY, response(REVISION), response(TREE), response(b"GGUF5555")),
+    "too-long": pull(ANY, response(REVISION), response(TREE), response(b"GGUF44445")),
+    "pages": pull(Q8, response(REVISION), response(TREE[:2], Link='<https://hub.example/0>; rel="prev", <https://hub.example/2>; rel="next"'),
+                  response(TREE[2:]), response(b"GGUF8")),
+    "gated": pull(ANY, response({"error": "no"}, status=403, X_Error_Code="GatedRepo", X_Error_Message="no")),
+    "private": pull(TOKEN, response(status=401)),
+    "no-revision": pull(ANY, response(status=404, X_Error_Code="RevisionNotFound")),
+    "too-many": pull(ANY, response(status=429, Retry_After="7")),
+    "later": pull(ANY, response(REVISION), response(status=429, Retry_After="Wed, 21 Oct 2015 07:28:00 GMT")),
+    "paths": pull(ANY, response(REVISION), response([file_item(path, b"GGUF") for path in ("../a.gguf", "/a.gguf", "a/../b.gguf", "a\\b.gguf", "\x9b.gguf", "a//b.gguf")])),
+    "sizes": pull(ANY, response(REVISION), response([file_item("a.gguf", b"GGUF") | {"lfs": {"oid": "0" * 64, "size": 2**63 - 1}}])),
+    "many-parts": pull(ANY, response(REVISION), response([file_item("m-00001-of-99999.gguf", b"GGUF")])),
+    "two-heads": pull(ANY, response(b"", status=100, X_Error_Code="GatedRepo")[:-1] + response(REVISION), response(TREE), response(b"GGUF4444")),
+}
+
+
 def main():
     files = {
         "gguf/llama": model("llama"),
@@ -263,6 +318,7 @@ def main():
     files |= {f"report/{name}": text.encode() for name, text in RUNS.items()}
     files |= {f"vocab/{name}": data for name, data in VOCAB.items()}
     files |= {f"api/{name}": data for name, data in API.items()} | {f"sse/{name}": data for name, data in SSE.items()}
+    files |= {f"hub/{name}": data for name, data in HUB.items()}
     for name, data in files.items():
         path = CORPUS / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,8 @@ typedef bool (*costeer_model_progress_fn)(float share, void *user);
 typedef struct costeer_model_params {
     int32_t n_gpu_layers;  /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
     bool vocab_only;       /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
+    const char *chat_template; /**< what prompts of this model will have instead of its own template, as in costeer_prompt; the
+                                    token that ends a turn in it ends answers too; NULL: its own */
     const char *lora_path; /**< a LoRA adapter (GGUF) for the model, applied to all that is computed with it; NULL: none */
     costeer_model_progress_fn progress; /**< may be NULL */
     void *progress_user;
@@ -122,7 +124,10 @@ COSTEER_API costeer_err costeer_model_tokenize(const costeer_model *model, const
  */
 COSTEER_API size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, char piece[COSTEER_PIECE_MAX]);
 
-/** True when a token ends generation (EOS, end of turn, …). */
+/**
+ * True when a token ends an answer: the file's end of text and end of turn, llama.cpp's known spellings of both, and where none
+ * of these stands behind an answer in the model's chat template, the control token that does.
+ */
 COSTEER_API bool costeer_model_is_end(const costeer_model *model, int32_t token);
 
 #ifdef __cplusplus

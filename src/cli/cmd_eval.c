@@ -177,7 +177,8 @@ static int load_models(evaluation *e)
     cs_pair_needs needs = {.llm = cs_choices_any(&e->choices, costeer_method_uses_llm),
                            .slm = cs_choices_any(&e->choices, costeer_method_uses_slm),
                            .tuned = cs_choices_any(&e->choices, uses_tuned),
-                           .map = cs_choices_any(&e->choices, needs_both)};
+                           .map = cs_choices_any(&e->choices, needs_both),
+                           .templates = &e->templates};
     int exit_code = cs_pair_load(s, &needs, &e->pair);
     if (exit_code == CS_EXIT_OK && e->pair.map != NULL && needs.tuned) {
         exit_code = cs_fail(CS_EXIT_USAGE, "--method proxy-tuning: needs one vocabulary, and those of LLM and SLM differ");

@@ -114,10 +114,24 @@ static int pull_model(cs_hub_environment *hub, const pull_settings *settings, co
     return CS_EXIT_OK;
 }
 
+/* A near miss of a recommended name, before anything is downloaded. */
+static int check_names(const cs_arguments *arguments)
+{
+    for (size_t i = 0; i < arguments->n; i++) {
+        const char *name = arguments->items[i];
+        const char *nearest = costeer_hub_is_name(name) ? NULL : cs_hub_nearest(name);
+        if (nearest != NULL) {
+            return cs_fail(CS_EXIT_USAGE, "%s: no model's name; did you mean %s? see costeer pull --list", name, nearest);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
 static int pull_all(const pull_settings *settings, const cs_arguments *arguments, cs_output *out)
 {
     cs_hub_environment hub;
     int exit_code = cs_hub_environment_read(&hub);
+    exit_code = exit_code == CS_EXIT_OK ? check_names(arguments) : exit_code;
     json_t *models = settings->json ? json_array() : NULL;
     for (size_t i = 0; exit_code == CS_EXIT_OK && i < arguments->n; i++) {
         const char *name = arguments->items[i];

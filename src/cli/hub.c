@@ -2,6 +2,7 @@
 #include "cli/hub.h"
 
 #include "cli/message.h"
+#include "cli/options.h"
 #include "cli/signals.h"
 #include "cli/token.h"
 #include "util/file.h"
@@ -182,13 +183,43 @@ void cs_hub_environment_dispose(cs_hub_environment *environment)
     environment->token = NULL;
 }
 
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+#define PAIRS_MAX 16
+
+const char *cs_hub_nearest(const char *name)
+{
+    const char *names[3 * PAIRS_MAX];
+    size_t n_pairs;
+    const costeer_hub_pair *pairs = costeer_hub_pairs(&n_pairs);
+    size_t n = 0;
+    for (size_t i = 0; i < n_pairs && i < PAIRS_MAX; i++) {
+        names[n++] = pairs[i].name;
+        names[n++] = pairs[i].llm.name;
+        names[n++] = pairs[i].slm.name;
+    }
+    return cs_nearest(name, names, n);
+}
+
+/* No file, and nothing that could be in the cache. */
+static int fail_locating(const char *value, int error)
+{
+    const char *nearest = error == ENOENT ? cs_hub_nearest(value) : NULL;
+    return nearest != NULL ? cs_fail(CS_EXIT_MODEL, "%s: no such file, and no model's name; did you mean %s?", value, nearest)
+                           : cs_fail(CS_EXIT_MODEL, "%s: %s; check the path of the model file", value, strerror(error));
+}
+
 int cs_hub_locate(const char *value, bool is_slm, char buffer[COSTEER_HUB_PATH_MAX], const char **path)
 {
     char cache_dir[COSTEER_HUB_PATH_MAX];
     costeer_error err = {.code = COSTEER_OK};
     *path = value;
-    if (access(value, F_OK) == 0 || !costeer_hub_is_name(value)) {
+    const int error = access(value, F_OK) == 0 ? 0 : errno;
+    if (error == 0) {
         return CS_EXIT_OK;
+    }
+    if (!costeer_hub_is_name(value)) {
+        return fail_locating(value, error);
     }
     const int exit_code = cs_hub_cache_dir(cache_dir);
     if (exit_code != CS_EXIT_OK) {

@@ -16,6 +16,9 @@ typedef struct cs_hub_environment {
 int cs_hub_environment_read(cs_hub_environment *out);
 void cs_hub_environment_dispose(cs_hub_environment *environment);
 
+/** The name of a recommended model or pair that was perhaps meant, or NULL. */
+const char *cs_hub_nearest(const char *name);
+
 /** Write the cache's folder and return an exit code. */
 int cs_hub_cache_dir(char out[COSTEER_HUB_PATH_MAX]);
 
@@ -25,7 +28,7 @@ int cs_hub_cache_dir(char out[COSTEER_HUB_PATH_MAX]);
  * @param value      a path, or a model's name (costeer/hub.h); a file of that name comes first
  * @param is_slm     of a pair's name the SLM is meant
  * @param buffer     holds the path of a model that was found in the cache
- * @param[out] path  value itself, or buffer; a path that does not exist is left to whoever opens it
+ * @param[out] path  value itself, or buffer; a file that is there and cannot be read is left to whoever opens it
  * @return an exit code
  */
 int cs_hub_locate(const char *value, bool is_slm, char buffer[COSTEER_HUB_PATH_MAX], const char **path);

@@ -115,6 +115,80 @@ static int get_character(EditLine *edit, wchar_t *out)
     }
 }
 
+static cs_line_end refuse_long(void)
+{
+    cs_fail(CS_EXIT_INPUT, "a line is longer than %zu MiB; give long texts with /context", LINE_BYTES_MAX >> 20);
+    return CS_LINE_BAD;
+}
+
+/* ---- a paste ----------------------------------------------------------------------------------------------------- */
+
+/* A terminal that is told to marks what is pasted (bracketed paste), so that a line end in it does not send a line. */
+#define PASTE_ON    "\x1b[?2004h"
+#define PASTE_OFF   "\x1b[?2004l"
+#define PASTE_BEGIN "\x1b[200~"
+#define PASTE_END   "\x1b[201~"
+
+static void mark_pastes(const cs_line_reader *reader, const char *how)
+{
+    const char *term = getenv("TERM");
+    FILE *shown = NULL;
+    (void)el_get(reader->edit, EL_GETFP, 1, &shown);
+    if (shown != NULL && term != NULL && strcmp(term, "dumb") != 0) {
+        (void)fputs(how, shown);
+        (void)fflush(shown);
+    }
+}
+
+/* All bytes up to the mark; of a paste that is too long its last ones. False: the end or a signal came before it. */
+static bool read_paste(cs_line_reader *reader, cs_buffer *pasted, bool *is_long)
+{
+    static const size_t n_mark = sizeof PASTE_END - 1;
+    for (;;) {
+        const int byte = next_byte(reader);
+        if (byte < 0) {
+            reader->is_interrupted = byte == -1;
+            return false;
+        }
+        const char c = byte == '\r' ? '\n' : (char)byte;
+        if (byte != '\0' && !cs_buffer_append(pasted, &c, 1)) {
+            *is_long = true;
+            pasted->n_bytes = 0;
+        }
+        if (pasted->n_bytes >= n_mark && memcmp(pasted->bytes + pasted->n_bytes - n_mark, PASTE_END, n_mark) == 0) {
+            pasted->n_bytes -= n_mark;
+            pasted->bytes[pasted->n_bytes] = '\0';
+            return true;
+        }
+    }
+}
+
+/* The command that PASTE_BEGIN is bound to. Line ends at the end are left out: Enter sends what was pasted. */
+static unsigned char insert_paste(EditLine *edit, int key)
+{
+    void *user = NULL;
+    (void)key;
+    (void)el_get(edit, EL_CLIENTDATA, &user);
+    cs_line_reader *reader = user;
+    cs_buffer pasted = {.cap = LINE_BYTES_MAX};
+    bool is_long = false;
+    if (!read_paste(reader, &pasted, &is_long)) {
+        cs_buffer_dispose(&pasted);
+        return CC_EOF;
+    }
+    if (is_long) {
+        cs_buffer_dispose(&pasted);
+        (void)refuse_long();
+        return CC_REDISPLAY;
+    }
+    while (pasted.n_bytes > 0 && pasted.bytes[pasted.n_bytes - 1] == '\n') {
+        pasted.bytes[--pasted.n_bytes] = '\0';
+    }
+    const bool ok = pasted.n_bytes == 0 || el_insertstr(edit, pasted.bytes) == 0;
+    cs_buffer_dispose(&pasted);
+    return ok ? CC_REFRESH : CC_ERROR;
+}
+
 /* ---- history ----------------------------------------------------------------------------------------------------- */
 
 /* Where it is, its folder made if need be. */
@@ -240,6 +314,8 @@ static bool open_terminal(cs_line_reader *reader)
     (void)el_set(reader->edit, EL_PROMPT, prompt);
     (void)el_set(reader->edit, EL_GETCFN, get_character);
     (void)el_set(reader->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
+    (void)el_set(reader->edit, EL_ADDFN, "costeer-paste", "Insert what is pasted", insert_paste);
+    (void)el_set(reader->edit, EL_BIND, PASTE_BEGIN, "costeer-paste", NULL);
     cs_terminal_watch();
     load_history(reader);
     (void)el_source(reader->edit, NULL); /* ~/.editrc */
@@ -285,18 +361,14 @@ bool cs_line_is_terminal(const cs_line_reader *reader)
 
 /* ---- a line ------------------------------------------------------------------------------------------------------ */
 
-static cs_line_end refuse_long(void)
-{
-    cs_fail(CS_EXIT_INPUT, "a line is longer than %zu MiB; give long texts with /context", LINE_BYTES_MAX >> 20);
-    return CS_LINE_BAD;
-}
-
 /* One line of the terminal, without its end, at the end of what is there. */
 static cs_line_end edit_line(cs_line_reader *reader)
 {
     int n = 0;
     reader->is_interrupted = false;
+    mark_pastes(reader, PASTE_ON);
     const char *text = el_gets(reader->edit, &n);
+    mark_pastes(reader, PASTE_OFF);
     if (text == NULL || n <= 0) {
         FILE *shown = NULL;
         (void)el_get(reader->edit, EL_GETFP, 1, &shown);

@@ -95,23 +95,27 @@ static cs_progress_kind shown_for(const cs_settings *settings)
     return cs_progress_kind_of(settings->quiet, settings->verbose);
 }
 
-static int load_slm(const cs_settings *settings, bool vocab_only, costeer_model **out)
+/* It spells a node's tokens where no LLM's file does. */
+static int load_slm(const cs_settings *settings, const cs_pair_needs *needs, bool vocab_only, costeer_model **out)
 {
-    costeer_model_params params = {.n_gpu_layers = vocab_only ? 0 : settings->gpu_layers_slm, .vocab_only = vocab_only};
+    const bool is_spelling = settings->cloud != NULL && settings->llm == NULL && needs->llm;
+    costeer_model_params params = {.n_gpu_layers = vocab_only ? 0 : settings->gpu_layers_slm,
+                                   .vocab_only = vocab_only,
+                                   .chat_template = cs_templates_of(needs->templates, is_spelling)};
     return load(settings->slm, "costeer-slm.gguf", params, shown_for(settings), out);
 }
 
 /* The LLM of a node is not loaded; what spells its tokens is, unless the SLM does. */
 static int load_llm(const cs_settings *settings, const cs_pair_needs *needs, cs_pair *out)
 {
-    if (settings->cloud == NULL) {
-        return cs_model_load(settings->llm, "costeer-llm.gguf", settings->gpu_layers_llm, shown_for(settings), &out->llm);
+    const bool is_here = settings->cloud == NULL;
+    if (!is_here && settings->llm == NULL) {
+        return needs->slm ? CS_EXIT_OK : load_slm(settings, needs, true, &out->slm);
     }
-    if (settings->llm != NULL) {
-        return load(settings->llm, "costeer-llm.gguf", (costeer_model_params){.vocab_only = true}, shown_for(settings),
-                    &out->llm);
-    }
-    return needs->slm ? CS_EXIT_OK : load_slm(settings, true, &out->slm);
+    const costeer_model_params params = {.n_gpu_layers = is_here ? settings->gpu_layers_llm : 0,
+                                         .vocab_only = !is_here,
+                                         .chat_template = cs_templates_of(needs->templates, true)};
+    return load(settings->llm, "costeer-llm.gguf", params, shown_for(settings), &out->llm);
 }
 
 /* A model of its own, or an adapter for the SLM that was just loaded. */
@@ -187,7 +191,7 @@ int cs_pair_load(const cs_settings *settings, const cs_pair_needs *needs, cs_pai
     memset(out, 0, sizeof *out);
     int exit_code = needs->llm ? load_llm(settings, needs, out) : CS_EXIT_OK;
     if (exit_code == CS_EXIT_OK && needs->slm) {
-        exit_code = load_slm(settings, false, &out->slm);
+        exit_code = load_slm(settings, needs, false, &out->slm);
     }
     if (exit_code == CS_EXIT_OK && needs->map && out->llm != NULL) {
         exit_code = make_map(settings, out);

@@ -4,6 +4,7 @@
 
 #include "cli/progress.h"
 #include "cli/settings.h"
+#include "cli/templates.h"
 
 #include <costeer/model.h>
 #include <costeer/vocab.h>
@@ -13,7 +14,8 @@ typedef struct cs_pair_needs {
     bool llm;
     bool slm;
     bool tuned;
-    bool map; /**< one answer takes LLM and SLM: their vocabularies are to be brought together */
+    bool map;                      /**< one answer takes LLM and SLM: their vocabularies are to be brought together */
+    const cs_templates *templates; /**< what prompts will have: a token that ends a turn there ends answers */
 } cs_pair_needs;
 
 typedef struct cs_pair {

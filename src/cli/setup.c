@@ -144,7 +144,8 @@ static int load_models(cs_setup *setup)
     const cs_pair_needs needs = {.llm = cs_choices_any(&setup->choices, costeer_method_uses_llm),
                                  .slm = cs_choices_any(&setup->choices, costeer_method_uses_slm),
                                  .tuned = cs_choices_any(&setup->choices, uses_tuned),
-                                 .map = cs_choices_any(&setup->choices, needs_both)};
+                                 .map = cs_choices_any(&setup->choices, needs_both),
+                                 .templates = &setup->inputs.templates};
     const cs_messages *given = &setup->inputs.conversation;
     int exit_code = cs_pair_load(&setup->settings, &needs, &setup->pair);
     if (exit_code == CS_EXIT_OK) {

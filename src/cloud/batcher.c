@@ -5,6 +5,7 @@
  * mutex. A call that makes the running step useless sets a flag that llama.cpp asks for.
  */
 #include "cloud/batch_internal.h"
+#include "core/model_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
 
@@ -187,9 +188,10 @@ static costeer_err check_params(const costeer_batcher_params *params, costeer_er
     return code;
 }
 
+/* Not the template's: the device has perhaps another, and it decides where an answer ends. */
 static bool is_end(const void *model, int32_t token)
 {
-    return costeer_model_is_end(model, token);
+    return cs_model_is_vocab_end(model, token);
 }
 
 static costeer_err create(costeer_batcher *batcher, const costeer_model *model, costeer_error *err)

@@ -9,6 +9,7 @@
 #include "core/gguf_file.h"
 #include "core/mapping.h"
 #include "core/model_internal.h"
+#include "core/prompt_internal.h"
 #include "core/special.h"
 #include "core/tokenizer.h"
 #include "util/child.h"
@@ -46,6 +47,7 @@ struct costeer_model {
     int32_t n_ff;
     bool is_offloaded;
     bool is_vocab_only;
+    int32_t ends_of_turn[2]; /* of the file's template and of the one that is used instead; −1: none that the vocabulary lacks */
     cs_special special; /* control, unknown and user-defined tokens: a text can spell them */
 };
 
@@ -223,6 +225,15 @@ static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary
     return COSTEER_OK;
 }
 
+/* Templates that cannot be used are reported when they are. */
+static void find_ends_of_turn(costeer_model *model, const char *used)
+{
+    const char *const sources[] = {model->info.chat_template, used != NULL ? cs_prompt_template_source(model, used) : NULL};
+    for (size_t i = 0; i < 2; i++) {
+        model->ends_of_turn[i] = sources[i] != NULL ? cs_end_of_turn_find(model, sources[i]) : -1;
+    }
+}
+
 /* ---- loading ----------------------------------------------------------------------------------------------------- */
 
 /* The caller's progress callback, and whether it was what stopped the loading. Loading has two passes where the file is mapped.
@@ -346,6 +357,9 @@ static costeer_err load(costeer_model *model, const costeer_model_params *params
     model->is_offloaded = params->n_gpu_layers != 0;
     code = check_loaded(model, err);
     code = code == COSTEER_OK ? describe(model, &summary, err) : code;
+    if (code == COSTEER_OK) {
+        find_ends_of_turn(model, params->chat_template);
+    }
     code = code == COSTEER_OK && params->lora_path != NULL ? load_adapter(model, params->lora_path, err) : code;
 #ifdef __GLIBC__
     (void)malloc_trim(0); /* the file's metadata was parsed twice: some 12 MB for a vocabulary of 152k tokens */
@@ -485,9 +499,15 @@ size_t costeer_model_token_to_piece(const costeer_model *model, int32_t token, c
     return n > 0 ? (size_t)n : 0; /* negative: longer than COSTEER_PIECE_MAX, which no real vocabulary has */
 }
 
-bool costeer_model_is_end(const costeer_model *model, int32_t token)
+bool cs_model_is_vocab_end(const costeer_model *model, int32_t token)
 {
     return is_token(model, token) && llama_vocab_is_eog(model->vocab, token);
+}
+
+bool costeer_model_is_end(const costeer_model *model, int32_t token)
+{
+    return cs_model_is_vocab_end(model, token) ||
+           (token >= 0 && (token == model->ends_of_turn[0] || token == model->ends_of_turn[1]));
 }
 
 cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token)
@@ -500,7 +520,8 @@ cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token)
 
 int32_t cs_model_end_of_answer(const costeer_model *model)
 {
-    const llama_token turn = llama_vocab_eot(model->vocab);
+    const int32_t *own = model->ends_of_turn;
+    const llama_token turn = own[1] >= 0 ? own[1] : (own[0] >= 0 ? own[0] : llama_vocab_eot(model->vocab));
     const llama_token text = llama_vocab_eos(model->vocab);
     return costeer_model_is_end(model, turn) ? turn : (costeer_model_is_end(model, text) ? text : -1);
 }

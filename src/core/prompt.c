@@ -201,6 +201,14 @@ const char *cs_prompt_template_source(const costeer_model *model, const char *wa
     return is_text ? wanted : costeer_chat_template_find(wanted);
 }
 
+costeer_err cs_prompt_template_create(const costeer_model *model, const char *source, const char *name, cs_chat_template **out,
+                                      costeer_error *err)
+{
+    const char *bos = cs_model_token_text(model, cs_model_bos_spelling(model));
+    const char *eos = cs_model_token_text(model, cs_model_eos_spelling(model));
+    return cs_chat_template_create(source, name, bos == NULL ? "" : bos, eos == NULL ? "" : eos, out, err);
+}
+
 static costeer_err open_template(const costeer_model *model, const char *wanted, cs_chat_template **out, const char **source,
                                  costeer_error *err)
 {
@@ -219,9 +227,7 @@ static costeer_err open_template(const costeer_model *model, const char *wanted,
             "(none), or %s",
             info->path, costeer_chat_template_names());
     }
-    const char *bos = cs_model_token_text(model, cs_model_bos_spelling(model));
-    const char *eos = cs_model_token_text(model, cs_model_eos_spelling(model));
-    return cs_chat_template_create(*source, name, bos == NULL ? "" : bos, eos == NULL ? "" : eos, out, err);
+    return cs_prompt_template_create(model, *source, name, out, err);
 }
 
 static bool keep_system(cs_prompt_parts *out, costeer_system_source source, const char *text)

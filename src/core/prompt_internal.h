@@ -44,6 +44,18 @@ costeer_err cs_prompt_render_apart(const costeer_model *model, const cs_chat_tem
 /** The text of the template that a prompt would have (prompt.c); NULL: none. */
 const char *cs_prompt_template_source(const costeer_model *model, const char *wanted);
 
+/** Read a template with the model's spellings of begin and end of text; otherwise as cs_chat_template_create() (prompt.c). */
+costeer_err cs_prompt_template_create(const costeer_model *model, const char *source, const char *name, cs_chat_template **out,
+                                      costeer_error *err);
+
+/**
+ * Find the control token that a template writes right behind an assistant's message, where no token that it writes there ends an
+ * answer by the vocabulary alone (end_of_turn.c).
+ *
+ * @return −1: none is missing, or the template has none or cannot be used
+ */
+int32_t cs_end_of_turn_find(const costeer_model *model, const char *source);
+
 /** Close or skip the reasoning that a rendered prompt would begin (reasoning_marks.c). False when memory is out. */
 bool cs_reasoning_skip(const char *source, cs_chat_rendering *rendering);
 

@@ -16,6 +16,12 @@ static bool on_text(const char *text, size_t n_bytes, void *user)
     return cs_buffer_append(&out->text, text, n_bytes);
 }
 
+static bool on_reasoning(const char *text, size_t n_bytes, void *user)
+{
+    cs_eval_answer *out = user;
+    return cs_buffer_append(&out->reasoning, text, n_bytes);
+}
+
 static bool on_position(const costeer_position *at, void *user)
 {
     cs_eval_answer *out = user;
@@ -60,6 +66,7 @@ static costeer_session_params make_params(const costeer_eval *eval, const costee
     params.chat = parts->chat;
     params.details = is_steered && params.base_top_k == 0; /* the exposure is known where the base is dense */
     params.on_text = on_text;
+    params.on_reasoning = on_reasoning;
     params.on_position = params.details ? on_position : NULL;
     params.user = out;
     params.cancel = &eval->stop;
@@ -99,10 +106,16 @@ static costeer_err answer(const costeer_eval *eval, const costeer_ensemble_parts
     return code;
 }
 
+void cs_eval_answer_dispose(cs_eval_answer *answer)
+{
+    cs_buffer_dispose(&answer->text);
+    cs_buffer_dispose(&answer->reasoning);
+}
+
 void cs_eval_answer_run(const costeer_eval *eval, costeer_ensemble *ensemble, const costeer_eval_row *row,
                         const costeer_eval_item *item, cs_eval_answer *out)
 {
-    *out = (cs_eval_answer){.text = {.cap = ANSWER_BYTES_MAX}};
+    *out = (cs_eval_answer){.text = {.cap = ANSWER_BYTES_MAX}, .reasoning = {.cap = ANSWER_BYTES_MAX}};
     costeer_ensemble_parts parts;
     costeer_err code = set_prompts(eval, ensemble, row, &out->error);
     code = code == COSTEER_OK ? costeer_ensemble_use(ensemble, item->method, item->top_p, &parts, &out->error) : code;

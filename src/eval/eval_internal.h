@@ -33,10 +33,13 @@ typedef struct cs_eval_answer {
     costeer_error error;
     costeer_report report;
     cs_buffer text;
+    cs_buffer reasoning; /**< what stood before the text, without its marks; empty: none */
     double exposure; /**< nats; NaN: unknown */
 } cs_eval_answer;
 
-/** Answer a row with an item. Blocks; one thread per ensemble. `out` is filled in every case; dispose of its text. */
+void cs_eval_answer_dispose(cs_eval_answer *answer);
+
+/** Answer a row with an item. Blocks; one thread per ensemble. `out` is filled in every case; dispose of it. */
 void cs_eval_answer_run(const costeer_eval *eval, costeer_ensemble *ensemble, const costeer_eval_row *row,
                         const costeer_eval_item *item, cs_eval_answer *out);
 

@@ -80,6 +80,9 @@ static int set_answer(json_t *object, const cs_eval_answer *answer)
                   {"n_uncertified", r->n_uncertified}, {"n_near_ties", r->n_near_ties}};
     const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
     int failed = json_object_set_new(object, "answer", json_stringn(text, answer->text.n_bytes));
+    if (answer->reasoning.n_bytes > 0) {
+        failed |= json_object_set_new(object, "reasoning", json_stringn(answer->reasoning.bytes, answer->reasoning.n_bytes));
+    }
     failed |= json_object_set_new(object, "finish", json_string(costeer_finish_name(r->finish)));
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
         failed |= json_object_set_new(object, counts[i].name, json_integer(counts[i].value));

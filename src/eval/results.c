@@ -92,7 +92,7 @@ static costeer_err read_lines(cs_results *results, const char *name, const char 
         const char *end = memchr(text + at, '\n', n_bytes - at);
         const size_t length = end != NULL ? (size_t)(end - text) - at : n_bytes - at;
         json_error_t error;
-        json_t *line = json_loadb(text + at, length, JSON_REJECT_DUPLICATES, &error);
+        json_t *line = json_loadb(text + at, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error); /* a model may write one */
         number++;
         if (!json_is_object(line)) {
             json_decref(line);

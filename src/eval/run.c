@@ -208,7 +208,7 @@ static costeer_err deliver_all(run *r, costeer_error *err)
         if (code != COSTEER_OK) {
             atomic_store(&r->eval->stop, true);
         }
-        cs_buffer_dispose(&r->answers[i].text);
+        cs_eval_answer_dispose(&r->answers[i]);
     }
     return code;
 }

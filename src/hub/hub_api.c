@@ -14,9 +14,12 @@
 #include <string.h>
 #include <strings.h>
 
-#define BODY_MAX  ((size_t)32 << 20)
-#define PAGES_MAX 100
-#define FILES_MAX 100000
+/* A page of the list has up to 1,000 files of some 400 bytes; what is said of a repository names all its files once more. */
+#define BODY_MAX_MIB 8
+#define BODY_MAX     ((size_t)BODY_MAX_MIB << 20)
+#define PAGES_MAX    100
+/* GGUF files; repositories with every quantisation of a model in many parts have some hundreds. */
+#define FILES_MAX 10000
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
 
@@ -104,7 +107,9 @@ static costeer_err get_json(cs_hub_http *http, const costeer_hub_params *params,
     *out = NULL;
     (void)snprintf(what, sizeof what, "revision %s", revision);
     if (result == CS_HUB_STOPPED) {
-        code = fail_answer(name, "it has more than 32 MiB, or memory is out", err);
+        code = cs_error_set(err, COSTEER_ECLOUD, "hub",
+                            "%s: the hub's answer cannot be used: it has more than %d MiB, or memory is out", name->repo,
+                            BODY_MAX_MIB);
     } else if (result != CS_HUB_DONE) {
         code = cs_hub_api_fail_request(result, reason, err);
     } else if (head.status != 200) {
@@ -228,7 +233,10 @@ static costeer_err read_item(const json_t *item, const cs_hub_name *name, cs_hub
         !(json_is_object(lfs) ? cs_hub_is_hex(oid, 64) : cs_hub_is_hex(oid, 40))) {
         return fail_answer(name, "a file has no size or no hash", err);
     }
-    if (tree->n >= FILES_MAX || !add_file(tree, path, oid, (uint64_t)json_integer_value(size))) {
+    if (tree->n >= FILES_MAX) {
+        return fail_answer(name, "it lists too many files", err);
+    }
+    if (!add_file(tree, path, oid, (uint64_t)json_integer_value(size))) {
         return cs_error_set(err, COSTEER_ENOMEM, "hub", "%s: no memory for the list of its files", name->repo);
     }
     return COSTEER_OK;

@@ -4,8 +4,6 @@
  */
 #include "hub/hub_http.h"
 
-#include "util/parse.h"
-
 #include <curl/curl.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
@@ -26,7 +24,6 @@ struct cs_hub_http {
     const costeer_hub_params *params;
     /* of the request that runs */
     cs_hub_head *head;
-    char location[CS_HUB_URL_MAX];
     cs_hub_sink_fn sink;
     void *user;
     bool sink_stopped;
@@ -150,70 +147,11 @@ static void read_host(CURLU *url, char host[256])
 
 /* ---- a response -------------------------------------------------------------------------------------------------- */
 
-static int64_t read_number(const char *text)
-{
-    char digits[24] = "";
-    uint64_t value;
-    const size_t n = strspn(text, "0123456789");
-    if (n == 0 || n >= sizeof digits) {
-        return -1;
-    }
-    memcpy(digits, text, n);
-    return cs_parse_uint64(digits, &value) == CS_PARSE_OK && value <= INT64_MAX ? (int64_t)value : -1;
-}
-
-/* <https://…>; rel="next" */
-static void read_link(const char *value, char *out, size_t size)
-{
-    const char *begin = strchr(value, '<');
-    const char *end = begin != NULL ? strchr(begin, '>') : NULL;
-    if (end != NULL && strstr(end, "rel=\"next\"") != NULL && (size_t)(end - begin) <= size) {
-        memcpy(out, begin + 1, (size_t)(end - begin) - 1);
-        out[end - begin - 1] = '\0';
-    }
-}
-
-static void read_header(cs_hub_http *http, const char *name, const char *value)
-{
-    cs_hub_head *head = http->head;
-    if (strcasecmp(name, "location") == 0) {
-        (void)snprintf(http->location, sizeof http->location, "%s", value);
-    } else if (strcasecmp(name, "x-error-code") == 0) {
-        (void)snprintf(head->error_code, sizeof head->error_code, "%s", value);
-    } else if (strcasecmp(name, "link") == 0) {
-        read_link(value, head->next, sizeof head->next);
-    } else if (strcasecmp(name, "content-range") == 0 && strncasecmp(value, "bytes ", 6) == 0) {
-        head->range_begin = read_number(value + 6);
-    } else if (strcasecmp(name, "retry-after") == 0) {
-        head->retry_after_s = read_number(value);
-    }
-}
-
-static void forget_head(cs_hub_http *http)
-{
-    *http->head = (cs_hub_head){.range_begin = -1, .retry_after_s = -1};
-    http->location[0] = '\0';
-}
-
 static size_t on_header(char *bytes, size_t size, size_t n, void *user)
 {
     cs_hub_http *http = user;
-    char line[CS_HUB_URL_MAX];
-    const size_t n_bytes = size * n;
-    if (n_bytes >= sizeof line) {
-        return n_bytes; /* nothing that is asked for is so long */
-    }
-    memcpy(line, bytes, n_bytes);
-    line[n_bytes] = '\0';
-    line[strcspn(line, "\r\n")] = '\0';
-    char *colon = strchr(line, ':');
-    if (strncmp(line, "HTTP/", 5) == 0) {
-        forget_head(http);
-    } else if (colon != NULL) {
-        *colon = '\0';
-        read_header(http, line, colon + 1 + strspn(colon + 1, " \t"));
-    }
-    return n_bytes;
+    cs_hub_head_read_line(http->head, bytes, size * n);
+    return size * n;
 }
 
 static size_t on_body(char *bytes, size_t size, size_t n, void *user)
@@ -304,7 +242,7 @@ static cs_hub_result result_of(const cs_hub_http *http, CURLcode code)
 static bool is_redirect(const cs_hub_http *http)
 {
     const long status = http->head->status;
-    return (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) && http->location[0] != '\0';
+    return (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) && http->head->location[0] != '\0';
 }
 
 static cs_hub_result get(cs_hub_http *http, CURLU *url, uint64_t first_byte, char reason[256])
@@ -313,7 +251,7 @@ static cs_hub_result get(cs_hub_http *http, CURLU *url, uint64_t first_byte, cha
         const bool at_endpoint = is_endpoint(http, url);
         char host[256];
         read_host(url, host);
-        forget_head(http);
+        cs_hub_head_forget(http->head);
         if (!prepare(http, url, at_endpoint, first_byte)) {
             (void)snprintf(reason, 256, "no memory for a request");
             return CS_HUB_FAILED;
@@ -326,7 +264,7 @@ static cs_hub_result get(cs_hub_http *http, CURLU *url, uint64_t first_byte, cha
         if (code != CURLE_OK || !is_redirect(http)) {
             return result_of(http, code);
         }
-        if (curl_url_set(url, CURLUPART_URL, http->location, 0) != CURLUE_OK || !may_follow(http, url)) {
+        if (curl_url_set(url, CURLUPART_URL, http->head->location, 0) != CURLUE_OK || !may_follow(http, url)) {
             (void)snprintf(reason, 256, "%s redirects to what may not be followed", host);
             return CS_HUB_FAILED;
         }
@@ -342,7 +280,7 @@ cs_hub_result cs_hub_http_get(cs_hub_http *http, const char *url, uint64_t first
     http->sink = sink;
     http->user = user;
     http->sink_stopped = false;
-    forget_head(http);
+    cs_hub_head_forget(http->head);
     CURLU *parsed = curl_url();
     cs_hub_result result = CS_HUB_FAILED;
     (void)snprintf(reason, 256, "a URL that cannot be used");

@@ -18,11 +18,18 @@ typedef struct cs_hub_head {
     long status;
     char error_code[64];       /**< X-Error-Code: "GatedRepo", … */
     char next[CS_HUB_URL_MAX]; /**< Link with rel="next" */
-    int64_t range_begin;       /**< of Content-Range */
+    char location[CS_HUB_URL_MAX];
+    int64_t range_begin; /**< of Content-Range */
     int64_t retry_after_s;
     bool is_endpoint; /**< it came from the endpoint, not from where that redirected to */
     char host[256];   /**< who answered */
 } cs_hub_head;
+
+/** Begin a head. */
+void cs_hub_head_forget(cs_hub_head *head);
+
+/** Read a line of a head, [n_bytes] with its line end or without; a status line begins another head (hub_head.c). */
+void cs_hub_head_read_line(cs_hub_head *head, const char *bytes, size_t n_bytes);
 
 /** Takes a piece of a body; false ends the transfer. Called only for statuses 200 and 206. */
 typedef bool (*cs_hub_sink_fn)(const cs_hub_head *head, const char *bytes, size_t n_bytes, void *user);

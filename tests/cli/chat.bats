@@ -386,3 +386,16 @@ os.execvp(sys.argv[1], sys.argv[1:])' "$COSTEER" chat --max-tokens 5 <"$BATS_TES
         'type:\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D\x1b[D' 'type:g' 'type:\n' 'wait:strength 0.5' 'wait:> ' 'type:\x04' -- "$COSTEER" chat
     [ "$status" -eq 0 ]
 }
+
+@test "on a terminal: what is pasted in several lines is one message" {
+    local -a save=("type:/save $BATS_TEST_TMPDIR/said\\n" 'wait:messages' 'wait:> ' 'type:\x04' -- "$COSTEER" chat --max-tokens 5)
+    run "$helpers/drive.py" talk 'wait:> ' 'type:\x1b[200~Hello there,\rmy "name"\ris Ünal.\r\x1b[201~' 'wait:nal.' 'type: Bye\n' 'wait:> ' "${save[@]}"
+    [ "$status" -eq 0 ]
+    json "$BATS_TEST_TMPDIR/said" 'len(d) == 2 and d[0]["content"] == "Hello there,\nmy \"name\"\nis Ünal. Bye"'
+    rm "$BATS_TEST_TMPDIR/said"
+    # a paste that Ctrl-C drops, and one in the middle of a line
+    run "$helpers/drive.py" talk 'wait:> ' 'type:\x1b[200~one\rtwo\x1b[201~' 'wait:two' 'type:\x03' 'wait:> ' 'type:ab' 'type:\x1b[D' 'type:\x1b[200~1\r2\x1b[201~' 'type:\n' \
+        'wait:> ' "${save[@]}"
+    [ "$status" -eq 0 ]
+    json "$BATS_TEST_TMPDIR/said" 'd[0]["content"] == "a1\n2b"'
+}

@@ -192,3 +192,14 @@ models() { run --separate-stderr costeer models "$@"; }
     models --remove tiny/none
     failed_with 4 'tiny/none: no model of it in the cache'
 }
+
+@test "an SLM that is nowhere is refused also where none is needed" {
+    run --separate-stderr costeer generate --slm nowhere.gguf "Hi"
+    failed_with 4 'nowhere.gguf: No such file or directory; check the path'
+    run --separate-stderr costeer generate --slm tiny/nowhere "Hi"
+    failed_with 4 'tiny/nowhere: neither a file nor a model in the cache'
+    for option in --llm --slm; do
+        run --separate-stderr costeer generate "$option" qwen2.5-4gb "Hi"
+        failed_with 4 "qwen2.5-4gb: no such file, and no model's name; did you mean qwen2.5-4gib"
+    done
+}

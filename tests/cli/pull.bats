@@ -224,6 +224,12 @@ nothing_in_place() {
     faults '{"api": {"status": 200}}'
     pull "$repo_name"
     failed_with 6 'it is not JSON'
+    python3 -c 'import json; print(json.dumps({"items": [{"type": "directory", "path": "x" * (9 << 20)}]}))' >"$state/faults.json"
+    pull "$repo_name"
+    failed_with 6 'it has more than 8 MiB'
+    python3 -c 'import json; print(json.dumps({"items": [{"type": "file", "path": "%d.gguf" % i, "size": 1, "oid": "0" * 40} for i in range(10001)]}))' >"$state/faults.json"
+    pull "$repo_name"
+    failed_with 6 'it lists too many files'
     nothing_in_place
 }
 
@@ -480,6 +486,10 @@ sys.exit(os.waitstatus_to_exitcode(code))' "$COSTEER" pull "$repo_name:Q8_0" </d
         pull "$name"
         failed_with 2 "no model's name"
     done
+    pull qwen2.5-4gb
+    failed_with 2 "qwen2.5-4gb: no model's name; did you mean qwen2.5-4gib\\?"
+    pull "$repo_name" qwen2.5-0.5
+    failed_with 2 'did you mean qwen2.5-0.5b\?'
     pull
     failed_with 2 'needs a name; --list shows'
     pull --list x

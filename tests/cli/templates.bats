@@ -14,6 +14,13 @@ setup() {
 " >"$own"
 }
 
+teardown() { stop_node; }
+
+# A template that reasons when it is told to.
+write_thinking_template() {
+    printf '{{ "<|im_start|>user\n" + messages[-1].content + "<|im_end|>\n<|im_start|>assistant\n" }}{%% if enable_thinking %%}{{ "<think>\n" }}{%% else %%}{{ "<think></think>" }}{%% endif %%}' >"$own"
+}
+
 refused() { # TEXT CODE PATTERN
     printf '%s' "$1" >"$BATS_TEST_TMPDIR/bad.json"
     run --separate-stderr costeer generate --messages "$BATS_TEST_TMPDIR/bad.json"
@@ -131,7 +138,7 @@ refused() { # TEXT CODE PATTERN
 }
 
 @test "reasoning is apart from the answer, within a budget of its own" {
-    printf '{{ "<|im_start|>user\n" + messages[-1].content + "<|im_end|>\n<|im_start|>assistant\n" }}{%% if enable_thinking %%}{{ "<think>\n" }}{%% else %%}{{ "<think></think>" }}{%% endif %%}' >"$own"
+    write_thinking_template
     costeer generate --json --context "$notes" --llm-template "$own" --thinking on --thinking-budget 6 --max-tokens 5 "Plan my day." >"$out"
     json "$out" 'd["n_reasoning"] > 6 and d["reasoning"] and "think>" not in d["reasoning"] + d["text"]'
     json "$out" '0 < d["n_tokens"] - d["n_reasoning"] <= 5 and len(d["tokens"]) == d["n_tokens"] and d["n_gated"] == 0'
@@ -149,4 +156,104 @@ refused() { # TEXT CODE PATTERN
 @test "a template without a reasoning is told of" {
     run --separate-stderr costeer generate --thinking on --max-tokens 4 "Hi"
     failed_with 0 'has no reasoning that is known; --thinking on changes nothing but what it is told'
+}
+
+# One row of eval with some options must be answered as generate answers it with the same options; left in $out and $row.
+assert_eval_is_generate() {
+    rm -rf "$BATS_TEST_TMPDIR/run"
+    printf '{"query": "Plan my day.", "context": "name: Soraya\\ncity: Gothenburg\\nMy dog is called Rufus."}\n' >"$BATS_TEST_TMPDIR/rows.jsonl"
+    costeer eval -q --task generic --data "$BATS_TEST_TMPDIR/rows.jsonl" --method costeer --out "$BATS_TEST_TMPDIR/run" "$@" >"$BATS_TEST_TMPDIR/table"
+    row=$BATS_TEST_TMPDIR/run/results.jsonl
+    costeer generate --json --context "$notes" "$@" "Plan my day." >"$out"
+    ROW=$row json "$out" '(lambda r: r["answer"] == d["text"] and r.get("reasoning") == d["reasoning"] and all(r[k] == d[k] for k in
+        ("n_tokens", "n_reasoning", "n_steered", "n_gated", "finish")))(json.loads(open(__import__("os").environ["ROW"]).read()))'
+}
+
+@test "eval takes the options of templates as generate does, and notes them" {
+    local run=$BATS_TEST_TMPDIR/run/run.json answers=$BATS_TEST_TMPDIR/answers
+    note_answer() { python3 -c 'import json, sys; print(json.loads(open(sys.argv[1]).read())["answer"].encode().hex())' "$row" >>"$answers"; }
+    assert_eval_is_generate --max-tokens 12
+    note_answer
+    json "$run" 'd["thinking"] == "off" and d["llm_template"] is None and d["chat_template"] is None and not d["no_default_system"]'
+    assert_eval_is_generate --max-tokens 12 --template-file "$own"
+    note_answer
+    OWN=$own json "$run" 'd["chat_template"] == open(__import__("os").environ["OWN"]).read().rstrip("\n")'
+    assert_eval_is_generate --max-tokens 12 --template-file "$own" --no-default-system
+    note_answer
+    json "$run" 'd["no_default_system"]'
+    assert_eval_is_generate --max-tokens 12 --llm-template raw
+    note_answer
+    json "$run" 'd["llm_template"] == "raw" and d["slm_template"] is None'
+    assert_eval_is_generate --max-tokens 12 --template raw --llm-template chatml
+    note_answer
+    assert_eval_is_generate --max-tokens 12 --answer-prefix "Dear "
+    note_answer
+    json "$run" 'd["answer_prefix"] == "Dear "'
+    [ "$(sort -u "$answers" | wc -l)" -eq 6 ] # every option counts
+}
+
+@test "eval keeps the reasoning apart from the answer, and the report counts the answer alone" {
+    write_thinking_template
+    thinking=(--llm-template "$own" --thinking on --thinking-budget 6 --max-tokens 5)
+    assert_eval_is_generate "${thinking[@]}"
+    json_lines "$row" 'd[0]["n_reasoning"] > 6 and d[0]["reasoning"] and "think>" not in d[0]["reasoning"] + d[0]["answer"]'
+    costeer report "$BATS_TEST_TMPDIR/run" >/dev/null
+    cp -r "$BATS_TEST_TMPDIR/run" "$BATS_TEST_TMPDIR/old"
+    python3 - "$BATS_TEST_TMPDIR/old/results.jsonl" <<'PY'
+import json, sys
+line = json.loads(open(sys.argv[1]).read())
+assert line.pop("reasoning")
+open(sys.argv[1], "w").write(json.dumps(line) + "\n")
+PY
+    rm "$BATS_TEST_TMPDIR"/old/report.*
+    costeer report "$BATS_TEST_TMPDIR/old" >/dev/null # a file of a version that did not keep it
+    cmp "$BATS_TEST_TMPDIR/run/report.html" "$BATS_TEST_TMPDIR/old/report.html"
+    cmp "$BATS_TEST_TMPDIR/run/report.md" "$BATS_TEST_TMPDIR/old/report.md"
+    assert_eval_is_generate --llm-template "$own" --max-tokens 5
+    json_lines "$row" '"reasoning" not in d[0] and d[0]["n_reasoning"] == 0'
+}
+
+@test "a run with reasoning that is taken up again ends with the same bytes, behind lines without it too" {
+    write_thinking_template
+    printf '{"query": "Plan my day.", "context": "name: Soraya"}\n{"query": "Plan my day.", "context": "name: Rufus"}\n' >"$BATS_TEST_TMPDIR/rows.jsonl"
+    local -a eval=(eval -q --task generic --data "$BATS_TEST_TMPDIR/rows.jsonl" --method costeer --method llm --llm-template "$own" --thinking on
+        --thinking-budget 6 --max-tokens 5 --out)
+    costeer "${eval[@]}" "$BATS_TEST_TMPDIR/whole" >/dev/null
+    json_lines "$BATS_TEST_TMPDIR/whole/results.jsonl" 'len(d) == 4 and all(x["reasoning"] for x in d)'
+    cp -r "$BATS_TEST_TMPDIR/whole" "$BATS_TEST_TMPDIR/cut"
+    sed -i '3,$d; 1s/"reasoning": "[^"]*", //' "$BATS_TEST_TMPDIR/cut/results.jsonl"
+    costeer "${eval[@]}" "$BATS_TEST_TMPDIR/cut" >/dev/null
+    json_lines "$BATS_TEST_TMPDIR/cut/results.jsonl" '"reasoning" not in d[0] and len(d) == 4'
+    cmp <(tail -n 3 "$BATS_TEST_TMPDIR/whole/results.jsonl") <(tail -n 3 "$BATS_TEST_TMPDIR/cut/results.jsonl")
+}
+
+@test "a token that only the template knows as the end of a turn ends answers, here and through a node" {
+    local edited=$BATS_TEST_TMPDIR/edited
+    mkdir "$edited"
+    for file in costeer-llm costeer-slm; do
+        python3 "$helpers/gguf.py" end-of-turn "$COSTEER_MODELS_DIR/$file.gguf" "$edited/$file.gguf" '<fin>'
+        python3 "$helpers/gguf.py" no-template "$edited/$file.gguf" "$edited/$file-bare.gguf"
+    done
+    printf 'name: Desmond\nMy pet is Juniper.\n' >"$notes"
+    costeer generate --json --context "$notes" "Write a toast." >"$BATS_TEST_TMPDIR/wanted"
+    is_wanted() {
+        costeer generate --json --context "$notes" "$@" "Write a toast." >"$out"
+        WANTED=$BATS_TEST_TMPDIR/wanted json "$out" '(lambda w: d["finish"] == "end" == w["finish"] and d["tokens"] == w["tokens"])(json.load(open(__import__("os").environ["WANTED"])))'
+    }
+    is_wanted --llm "$edited/costeer-llm.gguf" --slm "$edited/costeer-slm.gguf"
+    printf '%s' "{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}<fin>
+{% endfor %}<|im_start|>assistant
+{{ '' }}" >"$own"
+    is_wanted --llm "$edited/costeer-llm-bare.gguf" --slm "$edited/costeer-slm-bare.gguf" --template "$own"
+    start_node --model "$edited/costeer-llm.gguf"
+    for mode in lockstep streamed drafted; do
+        is_wanted --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm.gguf"
+        is_wanted --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm-bare.gguf" --llm-template "$own" --slm-template "$own"
+        [ "$mode" != drafted ] || continue # only an SLM with a context drafts
+        # A device that does not know the end writes on behind it, as it would without a node.
+        costeer generate --json --cloud "$node_url" --cloud-mode "$mode" --slm "$edited/costeer-slm-bare.gguf" --method llm --max-tokens 200 "Plan my day." >"$out"
+        json "$out" 'd["finish"] == "length" and d["n_tokens"] == 200 and 3 in d["tokens"]'
+    done
+    stop_node
 }

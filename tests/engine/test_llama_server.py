@@ -214,6 +214,21 @@ class AnswerTest(TestCase):
             local = Local("--method", result["label"], query=row["query"], notes=row["context"], max_tokens=40)
             self.assertTrue(local.explains_text(result["answer"]), (result["answer"], local.answer.text))
 
+    def test_answer__ends_with_a_token_that_only_the_template_knows(self):
+        folder = self.folder()
+        edit = pathlib.Path(__file__).resolve().parent.parent / "cli" / "helpers" / "gguf.py"
+        for name in ("costeer-llm.gguf", "costeer-slm.gguf"):
+            subprocess.run([sys.executable, edit, "end-of-turn", support.MODELS / name, folder / name, "<fin>"], check=True)
+        how = dict(query="Write a toast.", notes="name: Desmond\nMy pet is Juniper.\n")
+        local = Local(max_tokens=120, **how)
+        with Server(parallel=1, model=folder / "costeer-llm.gguf") as server:
+            for mode in BOTH_MODES:
+                with self.subTest(mode=mode):
+                    answer = support.generate(server.url(), "--cloud-mode", mode, "--slm", folder / "costeer-slm.gguf",
+                                              "--max-tokens", 120, **how)  # fmt: skip
+                    self.assert_same(local, answer)
+                    self.assertEqual(answer.json["finish"], "end")
+
     def test_answer__what_does_not_fit_is_told_before(self):
         # costeer-slm's own context is longer than a slot of the server's
         answer = support.generate(self.server.url(), query="my sister likes to walk along the river in the morning " * 30)

@@ -5,6 +5,7 @@
     gguf.py tokens IN OUT LETTER     give every token of text another one, of this letter and its id; drop the bytes
     gguf.py architecture IN OUT NAME say that it is of another architecture
     gguf.py no-template IN OUT       leave the chat template out
+    gguf.py end-of-turn IN OUT TEXT  its turns end with another token than <|im_end|>, which nothing but the template tells
     gguf.py no-tensors IN OUT        leave the weights out: a vocabulary, as llama.cpp's ggml-vocab-*.gguf are
     gguf.py nan IN OUT TENSOR        fill a tensor of 32-bit floats with NaN
     gguf.py lora IN OUT VALUE        a LoRA adapter of rank 1 for the first layer's output, with VALUE in its second factor
@@ -98,6 +99,12 @@ def main():
         old = keys["general.architecture"][1].decode()
         keys["general.architecture"] = (STRING, rest[0].encode())
         keys = {rest[0] + name[len(old):] if name.startswith(old + ".") else name: value for name, value in keys.items()}
+    elif what == "end-of-turn":
+        texts = keys["tokenizer.ggml.tokens"][1][1]
+        texts[texts.index(b"<|im_end|>")] = rest[0].encode()
+        keys["tokenizer.chat_template"] = (STRING, keys["tokenizer.chat_template"][1].replace(b"<|im_end|>", rest[0].encode()))
+        keys["tokenizer.ggml.eos_token_id"] = (4, struct.pack("<I", texts.index(b"<|endoftext|>")))
+        keys.pop("tokenizer.ggml.eot_token_id", None)
     elif what == "no-template":
         del keys["tokenizer.chat_template"]
     elif what == "no-tensors":
