@@ -296,6 +296,15 @@ bool cs_overlap_find(const cs_overlap *overlap, const char *bytes, size_t n, cs_
     return ok;
 }
 
+static bool is_touched(const bool *marked, const word *w)
+{
+    uint32_t i = w->begin;
+    while (i < w->end && !marked[i]) {
+        i++;
+    }
+    return i < w->end;
+}
+
 /* True when what is not marked has a run in it somewhere. */
 static bool has_unmarked(const words_of *text, const bool *marked)
 {
@@ -306,7 +315,7 @@ static bool has_unmarked(const words_of *text, const bool *marked)
         }
     }
     for (size_t i = 0, n = 0; i < text->n_words; i++) {
-        n = memchr(marked + text->words[i].begin, true, text->words[i].end - text->words[i].begin) != NULL ? 0 : n + 1;
+        n = is_touched(marked, &text->words[i]) ? 0 : n + 1;
         if (n >= CS_OVERLAP_WORDS) {
             return true;
         }

@@ -5,9 +5,9 @@
  * Every line has kind (the frame's name, or "connect"), position (null where the frame has none), tokens (ids, in the order
  * sent), text (what they spell; of chat messages, their texts) and bytes (of the frame); the first frame of a message also has
  * message_bytes, WebSocket header included. Then the protocol's fields of that kind: accepted, epoch, half, max_tokens, mode,
- * nonce, reply, roles, sizes, top_k, window. Keys are sorted. A line of the kind answer is no message: it has the whole answer when
- * it ends, so that what a later request repeats of it is known. Requests to an engine (api_send.c) are of the kinds request, whose text is
- * that of prompt and answer, and check; their bytes are those of the body.
+ * nonce, reply, roles, sizes, top_k, window. Keys are sorted. A line of the kind answer is no message: it has the whole answer
+ * when it ends, so that what a later request repeats of it is known. Requests to an engine (api_send.c) are of the kinds request,
+ * whose text is that of prompt and answer, and check; their bytes are those of the body.
  */
 #ifndef CS_CLOUD_AUDIT_H
 #define CS_CLOUD_AUDIT_H

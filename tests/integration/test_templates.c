@@ -215,7 +215,7 @@ static void test_thinking__channels_are_found_in_the_template(void **state)
     gguf_edit_write(edit, TMP_PATH("channels.gguf"), true);
     costeer_prompt prompt = {.query = "q", .chat_template = form, .thinking = true};
     costeer_reasoning found = {.begin = NULL};
-    costeer_model *model;
+    costeer_model *model = NULL;
     costeer_error err = {0};
     assert_ok(costeer_model_load(TMP_PATH("channels.gguf"), &(costeer_model_params){.vocab_only = true}, &model, &err), &err);
     assert_ok(costeer_reasoning_find(model, &prompt, &found, &err), &err);
