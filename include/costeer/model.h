@@ -18,11 +18,11 @@ typedef struct costeer_model costeer_model;
 typedef bool (*costeer_model_progress_fn)(float share, void *user);
 
 typedef struct costeer_model_params {
-    int32_t n_gpu_layers;  /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
-    bool vocab_only;       /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
+    int32_t n_gpu_layers;      /**< layers to offload when llama.cpp was built with a GPU backend; 0 none, −1 all */
+    bool vocab_only;           /**< load the vocabulary and metadata, no weights: enough for costeer_model_get_info and pairing */
     const char *chat_template; /**< what prompts of this model will have instead of its own template, as in costeer_prompt; the
                                     token that ends a turn in it ends answers too; NULL: its own */
-    const char *lora_path; /**< a LoRA adapter (GGUF) for the model, applied to all that is computed with it; NULL: none */
+    const char *lora_path;     /**< a LoRA adapter (GGUF) for the model, applied to all that is computed with it; NULL: none */
     costeer_model_progress_fn progress; /**< may be NULL */
     void *progress_user;
 } costeer_model_params;

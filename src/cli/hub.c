@@ -201,9 +201,14 @@ const char *cs_hub_nearest(const char *name)
     return cs_nearest(name, names, n);
 }
 
-/* No file, and nothing that could be in the cache. */
-static int fail_locating(const char *value, int error)
+/* No file, and no name of what could be in the cache. What was meant as a path is left to whoever opens it: perhaps nobody does.
+ */
+static int check_found(const char *value, int error)
 {
+    const size_t n = strlen(value);
+    if (n == 0 || strchr(value, '/') != NULL || (n > 5 && strcmp(value + n - 5, ".gguf") == 0)) {
+        return CS_EXIT_OK;
+    }
     const char *nearest = error == ENOENT ? cs_hub_nearest(value) : NULL;
     return nearest != NULL ? cs_fail(CS_EXIT_MODEL, "%s: no such file, and no model's name; did you mean %s?", value, nearest)
                            : cs_fail(CS_EXIT_MODEL, "%s: %s; check the path of the model file", value, strerror(error));
@@ -219,7 +224,7 @@ int cs_hub_locate(const char *value, bool is_slm, char buffer[COSTEER_HUB_PATH_M
         return CS_EXIT_OK;
     }
     if (!costeer_hub_is_name(value)) {
-        return fail_locating(value, error);
+        return check_found(value, error);
     }
     const int exit_code = cs_hub_cache_dir(cache_dir);
     if (exit_code != CS_EXIT_OK) {

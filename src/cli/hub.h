@@ -28,7 +28,7 @@ int cs_hub_cache_dir(char out[COSTEER_HUB_PATH_MAX]);
  * @param value      a path, or a model's name (costeer/hub.h); a file of that name comes first
  * @param is_slm     of a pair's name the SLM is meant
  * @param buffer     holds the path of a model that was found in the cache
- * @param[out] path  value itself, or buffer; a file that is there and cannot be read is left to whoever opens it
+ * @param[out] path  value itself, or buffer; what has a '/' or ends in ".gguf" and is no name is left to whoever opens it
  * @return an exit code
  */
 int cs_hub_locate(const char *value, bool is_slm, char buffer[COSTEER_HUB_PATH_MAX], const char **path);

@@ -38,7 +38,8 @@ typedef struct cs_token_traits {
 
 cs_token_traits cs_model_token_traits(const costeer_model *model, int32_t token);
 
-/** True when a token ends an answer whatever the template: what is known from the vocabulary alone, on both sides of a network. */
+/** True when a token ends an answer whatever the template: what is known from the vocabulary alone, on both sides of a network.
+ */
 bool cs_model_is_vocab_end(const costeer_model *model, int32_t token);
 
 /** The token that ends an answer: end of turn, else end of text; -1: the model has neither. */

@@ -34,7 +34,7 @@ typedef struct cs_eval_answer {
     costeer_report report;
     cs_buffer text;
     cs_buffer reasoning; /**< what stood before the text, without its marks; empty: none */
-    double exposure; /**< nats; NaN: unknown */
+    double exposure;     /**< nats; NaN: unknown */
 } cs_eval_answer;
 
 void cs_eval_answer_dispose(cs_eval_answer *answer);

@@ -236,7 +236,7 @@ refuses() {
         refuses "--method ${method/+/\\+}: needs a --context FILE" --method "$method"
     done
     refuses '--method proxy-tuning: needs --tuned-slm FILE' --method proxy-tuning
-    refuses '--tuned-slm: needs --method proxy-tuning' --tuned-slm x --context "$notes"
+    refuses '--tuned-slm: needs --method proxy-tuning' --tuned-slm x.gguf --context "$notes"
 }
 
 @test "numbers that a method does not have" {

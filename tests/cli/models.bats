@@ -193,9 +193,9 @@ models() { run --separate-stderr costeer models "$@"; }
     failed_with 4 'tiny/none: no model of it in the cache'
 }
 
-@test "an SLM that is nowhere is refused also where none is needed" {
-    run --separate-stderr costeer generate --slm nowhere.gguf "Hi"
-    failed_with 4 'nowhere.gguf: No such file or directory; check the path'
+@test "an SLM whose name is wrong is refused also where none is needed" {
+    run --separate-stderr costeer generate --slm nowhere "Hi"
+    failed_with 4 'nowhere: No such file or directory; check the path'
     run --separate-stderr costeer generate --slm tiny/nowhere "Hi"
     failed_with 4 'tiny/nowhere: neither a file nor a model in the cache'
     for option in --llm --slm; do
