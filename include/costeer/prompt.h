@@ -36,8 +36,8 @@ typedef struct costeer_prompt {
 } costeer_prompt;
 
 /**
- * A framing: how a context is put to a model. `with` is the context_template of a prompt with it, `without` the query_template of the
- * amateur's, which says the same without the context, so that their difference is the context and not the framing.
+ * A framing: how a context is put to a model. `with` is the context_template of a prompt with it, `without` the query_template of
+ * the amateur's, which says the same without the context, so that their difference is the context and not the framing.
  */
 typedef struct costeer_framing {
     const char *name;

@@ -70,8 +70,9 @@ static const cs_option eval_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      COMMON(amateur_template),
-     .help = "Task generic: the user message of the SLM without the context, with {query} in it; without: that of --framing, or the "
-             "query alone where --context-template is given"},
+     .help =
+         "Task generic: the user message of the SLM without the context, with {query} in it; without: that of --framing, or the "
+         "query alone where --context-template is given"},
     {.name = "query-field",
      .kind = CS_OPTION_TEXT,
      .value_name = "NAME",

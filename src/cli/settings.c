@@ -42,21 +42,21 @@ static const cs_option input_options[] = {
      .value_name = "NAME",
      .default_value = "published",
      FIELD(framing),
-     .help = "How the context is put to a model: published (the context, an empty line, the query), or notes (as notes, of which only "
+     .help = "How the context is put to a model: published (the context, an empty line, the query), or notes (as notes, of which "
+             "only "
              "what the request needs is to be used)"},
     {.name = "context-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(context_template),
-     .help =
-         "The user message where a context is given, with {context} and {query} in it; without: that of --framing"},
+     .help = "The user message where a context is given, with {context} and {query} in it; without: that of --framing"},
     {.name = "amateur-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(amateur_template),
-     .help =
-         "The user message of the SLM without the context, with {query} in it; without: that of --framing, or the query alone where "
-         "--context-template is given"},
+     .help = "The user message of the SLM without the context, with {query} in it; without: that of --framing, or the query "
+             "alone where "
+             "--context-template is given"},
 };
 
 static const cs_option model_options[] = {

@@ -91,9 +91,9 @@ static int check_overwriting(const cs_setup *setup)
         const char *option;
         const char *path;
     } outputs[] = {{"output", s->output}, {"trace", s->trace}, {"audit", s->audit}};
-    const char *const files[] = {s->query_file,    s->messages,     s->context_template, s->amateur_template, s->chat_template,
-                                 s->template_file, s->llm_template, s->slm_template,     s->llm,
-                                 s->slm,           s->tuned_slm};
+    const char *const files[] = {s->query_file,    s->messages,      s->context_template, s->amateur_template,
+                                 s->chat_template, s->template_file, s->llm_template,     s->slm_template,
+                                 s->llm,           s->slm,           s->tuned_slm};
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         bool is_input = false;
         for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {

@@ -133,9 +133,9 @@ costeer_err cs_prompt_store_create(const costeer_ensemble_prompts *prompts, int3
         return code;
     }
     cs_prompt_store *store = calloc(1, sizeof *store);
-    bool ok = store != NULL && copy_prompt(&prompts->plain, &store->plain) &&
-              copy_prompt(&prompts->amateur, &store->amateur) && copy_prompt(&prompts->with_all, &store->with_all) &&
-              copy_text(prompts->llm_template, &store->templates[0]) && copy_text(prompts->slm_template, &store->templates[1]);
+    bool ok = store != NULL && copy_prompt(&prompts->plain, &store->plain) && copy_prompt(&prompts->amateur, &store->amateur) &&
+              copy_prompt(&prompts->with_all, &store->with_all) && copy_text(prompts->llm_template, &store->templates[0]) &&
+              copy_text(prompts->slm_template, &store->templates[1]);
     for (int32_t i = 0; ok && i < n_contexts; i++) {
         ok = copy_prompt(&prompts->with[i], &store->with[i]);
     }
