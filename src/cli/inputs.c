@@ -367,7 +367,7 @@ static int find_framing(const char *name, const costeer_framing **out)
 
 int cs_framing_read(const cs_settings *settings, char **with, char **without)
 {
-    static const char *const needed[] = {"{query}", "{context}"};
+    static const char *const needed[] = {"{context}", "{query}"};
     const costeer_framing *framing;
     int exit_code = find_framing(settings->framing != NULL ? settings->framing : "published", &framing);
     if (exit_code != CS_EXIT_OK) {
@@ -378,7 +378,7 @@ int cs_framing_read(const cs_settings *settings, char **with, char **without)
                        : copy_framing(framing->with, with);
     if (exit_code == CS_EXIT_OK) {
         exit_code = settings->amateur_template != NULL
-                        ? read_framing_file(settings->amateur_template, "amateur's template", needed, 1, without)
+                        ? read_framing_file(settings->amateur_template, "amateur's template", needed + 1, 1, without)
                         : copy_framing(is_own ? NULL : framing->without, without);
     }
     return exit_code;
