@@ -46,6 +46,7 @@ typedef struct costeer_ensemble_params {
 /** Prompts of the next answers. Texts are copied. */
 typedef struct costeer_ensemble_prompts {
     costeer_prompt plain;       /**< without a context */
+    costeer_prompt amateur;     /**< the same for the SLM as amateur, in the framing of `with`; query NULL: plain */
     const costeer_prompt *with; /**< [n_contexts] with one context each; for the SLM's experts */
     costeer_prompt with_all;    /**< with all contexts that are to be followed; for sources "with"; query NULL: none */
     const char *llm_template;   /**< of the LLM's prompts, NULL: the chat_template that each prompt has */

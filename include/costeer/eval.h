@@ -168,10 +168,11 @@ typedef struct costeer_eval_params {
                                    outlive the evaluation */
     const char *llm_template; /**< as in costeer_ensemble_prompts */
     const char *slm_template;
-    int32_t n_jobs;             /**< answers at a time, 1 … COSTEER_EVAL_JOBS_MAX */
-    int32_t n_ctx_remote;       /**< with a connection: tokens of prompt and answer that the cloud takes; 0: unknown */
-    bool truncates;             /**< cut the context of rows that do not fit, its oldest part first */
-    const costeer_model *judge; /**< NULL: none */
+    const char *amateur_template; /**< query_template of the SLM's prompt as amateur; NULL: none */
+    int32_t n_jobs;               /**< answers at a time, 1 … COSTEER_EVAL_JOBS_MAX */
+    int32_t n_ctx_remote;         /**< with a connection: tokens of prompt and answer that the cloud takes; 0: unknown */
+    bool truncates;               /**< cut the context of rows that do not fit, its oldest part first */
+    const costeer_model *judge;   /**< NULL: none */
     int32_t n_threads_judge;
 } costeer_eval_params;
 

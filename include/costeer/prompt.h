@@ -29,12 +29,30 @@ typedef struct costeer_prompt {
     const char *query;            /**< the public request: the last message, of the user */
     const char *context_template; /**< the user's first message where a context is given, with {context} and {query};
                                        NULL: "{context}\n\n{query}" */
+    const char *query_template;   /**< the same where no context is given, with {query}; NULL: the query alone */
     const char *chat_template;    /**< NULL: the model's own; "raw": none; a name (costeer_chat_template_find()); else the text of
                                        a Jinja template */
     bool no_default_system;       /**< without a system message: also leave out the one that the template would put there */
     bool thinking;                /**< let the model reason before it answers, where its template knows how */
     const char *answer_prefix;    /**< what the answer begins with, word for word */
 } costeer_prompt;
+
+/**
+ * A framing: how a context is put to a model. `with` is the context_template of a prompt with it, `without` the query_template of
+ * the amateur's, which says the same without the context, so that their difference is the context and not the framing.
+ */
+typedef struct costeer_framing {
+    const char *name;
+    const char *summary; /**< a few words */
+    const char *with;    /**< has {context} and {query}; NULL: "{context}\n\n{query}" */
+    const char *without; /**< has {query}; NULL: the query alone */
+} costeer_framing;
+
+/** All framings in the order they are shown; the first is the published one. */
+COSTEER_API const costeer_framing *costeer_framing_list(size_t *n);
+
+/** The framing of a name; NULL when there is none. */
+COSTEER_API const costeer_framing *costeer_framing_find(const char *name);
 
 /** Which system message a prompt has. */
 typedef enum costeer_system_source {

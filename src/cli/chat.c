@@ -145,6 +145,7 @@ static int answer(turn *t, cs_cli_answer *out)
     print_summary(chat, out);
     cs_report_tell_local(s, out);
     cs_report_tell_empty(s, t->choice, out);
+    cs_report_tell_words(s, t->choice, parts.model, out);
     return exit_code == CS_EXIT_OK ? judge(chat, t->choice, out) : exit_code;
 }
 

@@ -178,6 +178,7 @@ static int run_column(comparison *c, cs_column *column)
     column->local_from = cs_report_local_from(&column->answer);
     cs_report_tell_local(&c->setup, &column->answer);
     cs_report_tell_empty(&c->setup, column->choice, &column->answer);
+    cs_report_tell_words(&c->setup, column->choice, column->model, &column->answer);
     return exit_code;
 }
 
@@ -220,6 +221,7 @@ static json_t *make_method(const comparison *c, const cs_column *column)
                   "tokens_per_second", cs_cli_answer_rate(a), "times_us", cs_cli_answer_times(a));
     int failed = cs_method_is_steered(method) ? set_steering(object, column) : 0;
     failed |= cs_report_set_method(object, &c->setup, column->choice, a);
+    failed |= cs_report_set_words(object, &c->setup, column->choice, column->model, a);
     if (costeer_method_uses_llm(method)) {
         failed |= json_object_set_new(object, "cloud", cs_report_cloud(&c->setup, a));
     }

@@ -21,7 +21,8 @@ typedef struct evaluation {
     cs_eval_settings settings;
     cs_choices choices;
     costeer_eval_form form;
-    char *context_template; /* of --context-template */
+    char *context_template; /* of --framing and --context-template; NULL: the published one */
+    char *amateur_template; /* the same without the context */
     cs_templates templates;
     const char *system;
     costeer_eval_item *items;
@@ -75,8 +76,8 @@ static int make_form(evaluation *e, const cs_arguments *arguments)
 {
     cs_eval_settings *s = &e->settings;
     int exit_code = CS_EXIT_OK;
-    if (s->common.context_template != NULL) {
-        exit_code = cs_input_read_text(s->common.context_template, "context template", &e->context_template);
+    if (s->common.framing != NULL || s->common.context_template != NULL || s->common.amateur_template != NULL) {
+        exit_code = cs_framing_read(&s->common, &e->context_template, &e->amateur_template);
     }
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
@@ -275,6 +276,7 @@ static int create_eval(evaluation *e)
                                   .form = {.system = e->system},
                                   .llm_template = e->templates.llm,
                                   .slm_template = e->templates.slm,
+                                  .amateur_template = e->amateur_template,
                                   .n_jobs = e->settings.jobs,
                                   .n_ctx_remote = n_ctx_remote,
                                   .truncates = e->settings.truncate_context,
@@ -310,6 +312,7 @@ static int open_folder(evaluation *e)
                        .judge = e->judge,
                        .session = &e->session,
                        .templates = &e->templates,
+                       .amateur_template = e->amateur_template,
                        .system = e->system};
     json_t *description = cs_eval_describe(&run);
     e->table = cs_eval_table_create(e->items, e->n_items);
@@ -443,6 +446,7 @@ static int dispose(evaluation *e, int exit_code)
     cs_eval_rows_dispose(&e->rows);
     free(e->items);
     free(e->context_template);
+    free(e->amateur_template);
     pthread_mutex_destroy(&e->connecting);
     return exit_code;
 }

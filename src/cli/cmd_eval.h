@@ -120,6 +120,7 @@ typedef struct cs_eval_run {
     const costeer_model *judge;
     const costeer_session_params *session;
     const cs_templates *templates;
+    const char *amateur_template;
     const char *system;
 } cs_eval_run;
 

@@ -106,7 +106,8 @@ static json_t *make_report(const generation *g)
         "near_ties", (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a),
         "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed, "cloud",
         costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
-    if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a)) != 0) {
+    if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a) |
+                           cs_report_set_words(report, s, choice, g->parts.model, a)) != 0) {
         json_decref(report);
         return NULL;
     }
@@ -212,6 +213,7 @@ static int answer(generation *g)
     cs_report_tell_empty(s, choice_of(g), &g->answer);
     if (status == COSTEER_OK || status == COSTEER_ECANCELED) {
         print_summary(g);
+        cs_report_tell_words(s, choice_of(g), g->parts.model, &g->answer);
     } else if (status != COSTEER_EABORTED) {
         cs_setup_fail(s, choice_of(g), &g->answer.error);
     }
@@ -303,7 +305,8 @@ const cs_command cs_command_generate = {
         "n_reasoning (of n_tokens, those before the answer), reasoning (its text, apart from text; null: none), "
         "vocab (how the vocabularies went together; null with one model), gate, n_gated (positions that it left alone), "
         "n_slm_steps and n_slm_tokens (batches that the SLM computed after its prompts, drafts included, and tokens of the "
-        "answer that it read), cloud, n_local, local_from and "
+        "answer that it read), words_disclosed (by steering: the contexts have them, nothing public), cloud, n_local, local_from "
+        "and "
         "cloud_error. With --cloud, cloud has url, engine (null: a node), mode, round_trip_us, bytes_up, bytes_down, "
         "tokens_sent, drafts_sent, "
         "withdrawn (wasted drafts), corrections, deepenings, reconnects, steps and wasted_steps (of the node) "

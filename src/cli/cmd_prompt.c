@@ -54,6 +54,7 @@ static void print(cs_output *out, const sequence *of, const costeer_prompt_text 
 static int show(showing *s, const sequence *of)
 {
     costeer_prompt prompt = cs_inputs_prompt(&s->setup.settings, &s->setup.inputs, of->context);
+    prompt.query_template = of->is_llm || of->context != NULL ? NULL : s->setup.inputs.amateur_template;
     prompt.chat_template = cs_templates_of(&s->setup.inputs.templates, of->is_llm);
     costeer_prompt_text text = {.text = NULL};
     costeer_tokens tokens = {.n = 0};

@@ -228,7 +228,8 @@ void cs_inputs_swap_contexts(cs_inputs *inputs, cs_inputs *other)
     inputs->conversation = before.conversation;
     inputs->templates = before.templates;
     inputs->context_template = before.context_template;
-    other->query = other->context_template = NULL;
+    inputs->amateur_template = before.amateur_template;
+    other->query = other->context_template = other->amateur_template = NULL;
     other->conversation = (cs_messages){.n_turns = 0};
     other->templates = (cs_templates){.both = NULL};
 }
@@ -328,20 +329,62 @@ static int check_sources(const cs_settings *settings, const cs_arguments *argume
     return CS_EXIT_OK;
 }
 
-static int read_context_template(const char *path, cs_inputs *out)
+/* ---- the framing ------------------------------------------------------------------------------------------------- */
+
+static int read_framing_file(const char *path, const char *what, const char *const *needed, size_t n_needed, char **out)
 {
-    int exit_code = cs_input_read_text(path, "context template", &out->context_template);
+    int exit_code = cs_input_read_text(path, what, out);
+    for (size_t i = 0; i < n_needed && exit_code == CS_EXIT_OK; i++) {
+        if (*out == NULL || strstr(*out, needed[i]) == NULL) {
+            exit_code = cs_fail(CS_EXIT_INPUT, "%s: the %s has no %s", display_name(path), what, needed[i]);
+        }
+    }
+    return exit_code;
+}
+
+/* A copy of a framing's text that may be NULL. */
+static int copy_framing(const char *text, char **out)
+{
+    *out = text == NULL ? NULL : strdup(text);
+    return text == NULL || *out != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+}
+
+static int find_framing(const char *name, const costeer_framing **out)
+{
+    size_t n;
+    const costeer_framing *list = costeer_framing_list(&n);
+    *out = costeer_framing_find(name);
+    if (*out != NULL) {
+        return CS_EXIT_OK;
+    }
+    char names[256] = "";
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = strlen(names);
+        (void)snprintf(names + at, sizeof names - at, "%s%s", i == 0 ? "" : ", ", list[i].name);
+    }
+    return cs_fail(CS_EXIT_USAGE, "--framing: there is no framing \"%.40s\": give one of %s", name, names);
+}
+
+int cs_framing_read(const cs_settings *settings, char **with, char **without)
+{
+    static const char *const needed[] = {"{context}", "{query}"};
+    const costeer_framing *framing;
+    int exit_code = find_framing(settings->framing != NULL ? settings->framing : "published", &framing);
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
     }
-    static const char *const needed[] = {"{context}", "{query}"};
-    for (size_t i = 0; i < 2; i++) {
-        if (out->context_template == NULL || strstr(out->context_template, needed[i]) == NULL) {
-            return cs_fail(CS_EXIT_INPUT, "%s: the context template has no %s", display_name(path), needed[i]);
-        }
+    const bool is_own = settings->context_template != NULL;
+    exit_code = is_own ? read_framing_file(settings->context_template, "context template", needed, 2, with)
+                       : copy_framing(framing->with, with);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = settings->amateur_template != NULL
+                        ? read_framing_file(settings->amateur_template, "amateur's template", needed + 1, 1, without)
+                        : copy_framing(is_own ? NULL : framing->without, without);
     }
-    return CS_EXIT_OK;
+    return exit_code;
 }
+
+/* ---- all of them ------------------------------------------------------------------------------------------------- */
 
 int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, cs_inputs *out)
 {
@@ -354,8 +397,8 @@ int cs_inputs_read(const cs_settings *settings, const cs_arguments *arguments, c
         leave_out_empty(out, settings->quiet);
         exit_code = join_contexts(out);
     }
-    if (exit_code == CS_EXIT_OK && settings->context_template != NULL) {
-        exit_code = read_context_template(settings->context_template, out);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_framing_read(settings, &out->context_template, &out->amateur_template);
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = cs_templates_read(settings, &out->templates);
@@ -378,9 +421,17 @@ costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *in
     return prompt;
 }
 
+costeer_prompt cs_inputs_amateur(const cs_settings *settings, const cs_inputs *inputs)
+{
+    costeer_prompt prompt = cs_inputs_prompt(settings, inputs, NULL);
+    prompt.query_template = inputs->amateur_template;
+    return prompt;
+}
+
 void cs_inputs_dispose(cs_inputs *inputs)
 {
     dispose_contexts(inputs);
+    free(inputs->amateur_template);
     free(inputs->query);
     free(inputs->context_template);
     cs_messages_dispose(&inputs->conversation);

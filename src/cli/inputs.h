@@ -19,6 +19,7 @@ typedef struct cs_inputs {
     cs_messages conversation; /**< of --messages; chat adds to its turns */
     cs_templates templates;
     char *context_template;          /**< NULL: the default */
+    char *amateur_template;          /**< NULL: the query alone */
     char *names[CS_OPTION_LIST_MAX]; /**< owned parts of context_names */
 } cs_inputs;
 
@@ -49,6 +50,16 @@ void cs_inputs_swap_contexts(cs_inputs *inputs, cs_inputs *other);
 
 /** The prompt for a context; NULL: without. It refers to settings and inputs, and has the template of both models. */
 costeer_prompt cs_inputs_prompt(const cs_settings *settings, const cs_inputs *inputs, const char *context);
+
+/** The prompt of the SLM beside those with a context: without one, in the same framing. */
+costeer_prompt cs_inputs_amateur(const cs_settings *settings, const cs_inputs *inputs);
+
+/**
+ * Find the framing of --framing, --context-template and --amateur-template.
+ *
+ * @param[out] with, without  free them in every case; NULL: the published one
+ */
+int cs_framing_read(const cs_settings *settings, char **with, char **without);
 
 void cs_inputs_dispose(cs_inputs *inputs);
 

@@ -21,6 +21,17 @@ const char *cs_report_system_summary(const cs_setup *setup, const cs_choice *cho
 /** Say on standard error that an answer is empty, and why that may be. */
 void cs_report_tell_empty(const cs_setup *setup, const cs_choice *choice, const cs_cli_answer *answer);
 
+/**
+ * Set "words_disclosed": the words of the contexts that steering put into the answer and that nothing public has; null where
+ * nothing is steered by a context or the LLM saw it. `model` spells the answer's tokens. Returns 0, or -1 when memory is out.
+ */
+int cs_report_set_words(json_t *object, const cs_setup *setup, const cs_choice *choice, const costeer_model *model,
+                        const cs_cli_answer *answer);
+
+/** Say on standard error which words of the contexts the cloud now knows, where there is a cloud and a summary. */
+void cs_report_tell_words(const cs_setup *setup, const cs_choice *choice, const costeer_model *model,
+                          const cs_cli_answer *answer);
+
 /** Where the context was shown, in words; "" where it was not. */
 const char *cs_report_exposure(const cs_setup *setup, const costeer_method *method);
 

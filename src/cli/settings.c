@@ -38,13 +38,26 @@ static const cs_option input_options[] = {
      .value_name = "TEXT",
      FIELD(system),
      .help = "System message, for both models; without: the one that a model's template has, if it has one"},
+    {.name = "framing",
+     .kind = CS_OPTION_TEXT,
+     .value_name = "NAME",
+     .default_value = "published",
+     FIELD(framing),
+     .help = "How the context is put to a model: published (the context, an empty line, the query), or notes (as notes, of which "
+             "only "
+             "what the request needs is to be used)"},
     {.name = "context-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      FIELD(context_template),
-     .help =
-         "The user message where a context is given, with {context} and {query} in it; without: the context, an empty line, the "
-         "query"},
+     .help = "The user message where a context is given, with {context} and {query} in it; without: that of --framing"},
+    {.name = "amateur-template",
+     .kind = CS_OPTION_FILE,
+     .value_name = "FILE",
+     FIELD(amateur_template),
+     .help = "The user message of the SLM without the context, with {query} in it; without: that of --framing, or the query "
+             "alone where "
+             "--context-template is given"},
 };
 
 static const cs_option model_options[] = {

@@ -24,7 +24,9 @@ typedef struct cs_settings {
     const char *query_file;
     const char *system;
     const char *messages;
+    const char *framing;
     const char *context_template;
+    const char *amateur_template;
     const char *chat_template;
     const char *template_file;
     const char *llm_template;

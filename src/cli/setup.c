@@ -91,9 +91,9 @@ static int check_overwriting(const cs_setup *setup)
         const char *option;
         const char *path;
     } outputs[] = {{"output", s->output}, {"trace", s->trace}, {"audit", s->audit}};
-    const char *const files[] = {s->query_file,    s->messages,     s->context_template, s->chat_template,
-                                 s->template_file, s->llm_template, s->slm_template,     s->llm,
-                                 s->slm,           s->tuned_slm};
+    const char *const files[] = {s->query_file,    s->messages,      s->context_template, s->amateur_template,
+                                 s->chat_template, s->template_file, s->llm_template,     s->slm_template,
+                                 s->llm,           s->slm,           s->tuned_slm};
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         bool is_input = false;
         for (size_t f = 0; f < sizeof files / sizeof files[0]; f++) {
@@ -206,6 +206,7 @@ int cs_setup_set_prompts(cs_setup *setup)
         with[i] = cs_inputs_prompt(s, inputs, inputs->contexts[i]);
     }
     costeer_ensemble_prompts prompts = {.plain = cs_inputs_prompt(s, inputs, NULL),
+                                        .amateur = cs_inputs_amateur(s, inputs),
                                         .with = with,
                                         .llm_template = inputs->templates.llm,
                                         .slm_template = inputs->templates.slm,

@@ -201,7 +201,7 @@ static costeer_err use_contexts(costeer_ensemble *e, costeer_ensemble_parts *out
 {
     const costeer_tokens *plain;
     const costeer_tokens *with;
-    costeer_err code = cs_prompt_store_tokens(e->prompts, CS_PROMPT_SLM, e->params.slm, &plain, err);
+    costeer_err code = cs_prompt_store_tokens(e->prompts, CS_PROMPT_AMATEUR, e->params.slm, &plain, err);
     code = code == COSTEER_OK ? cs_prompt_store_contexts(e->prompts, e->params.slm, &with, err) : code;
     if (code != COSTEER_OK) {
         return code;

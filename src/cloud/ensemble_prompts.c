@@ -13,7 +13,7 @@
 /* A prompt and the texts that it points to. */
 typedef struct owned_prompt {
     costeer_prompt prompt;
-    char *texts[6];
+    char *texts[7];
     costeer_message *turns; /* [n_turns] */
 } owned_prompt;
 
@@ -25,6 +25,7 @@ typedef struct owned_chat {
 
 struct cs_prompt_store {
     owned_prompt plain;
+    owned_prompt amateur; /* query NULL: plain */
     owned_prompt with_all;
     owned_prompt with[COSTEER_DELTAS_MAX];
     char *templates[2]; /* of the LLM, of the SLM; NULL: the prompt's */
@@ -80,11 +81,13 @@ static bool copy_prompt(const costeer_prompt *from, owned_prompt *to)
 {
     const bool ok = copy_text(from->system, &to->texts[0]) && copy_text(from->context, &to->texts[1]) &&
                     copy_text(from->query, &to->texts[2]) && copy_text(from->context_template, &to->texts[3]) &&
-                    copy_text(from->chat_template, &to->texts[4]) && copy_text(from->answer_prefix, &to->texts[5]);
+                    copy_text(from->chat_template, &to->texts[4]) && copy_text(from->answer_prefix, &to->texts[5]) &&
+                    copy_text(from->query_template, &to->texts[6]);
     to->prompt = (costeer_prompt){.system = to->texts[0],
                                   .context = to->texts[1],
                                   .query = to->texts[2],
                                   .context_template = to->texts[3],
+                                  .query_template = to->texts[6],
                                   .chat_template = to->texts[4],
                                   .no_default_system = from->no_default_system,
                                   .thinking = from->thinking,
@@ -110,8 +113,11 @@ static void dispose_prompt(owned_prompt *prompt)
 
 static costeer_err check(const costeer_ensemble_prompts *prompts, int32_t n_contexts, costeer_error *err)
 {
-    if (prompts->plain.context != NULL && *prompts->plain.context != '\0') {
-        return cs_error_set(err, COSTEER_EINVAL, "ensemble", "the prompt without a context has one; leave it out");
+    const costeer_prompt *const without[] = {&prompts->plain, &prompts->amateur};
+    for (size_t i = 0; i < 2; i++) {
+        if (without[i]->context != NULL && *without[i]->context != '\0') {
+            return cs_error_set(err, COSTEER_EINVAL, "ensemble", "the prompt without a context has one; leave it out");
+        }
     }
     if (n_contexts > 0 && prompts->with == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "ensemble", "%d prompts with a context are needed; none were given", n_contexts);
@@ -131,8 +137,9 @@ costeer_err cs_prompt_store_create(const costeer_ensemble_prompts *prompts, int3
         return code;
     }
     cs_prompt_store *store = calloc(1, sizeof *store);
-    bool ok = store != NULL && copy_prompt(&prompts->plain, &store->plain) && copy_prompt(&prompts->with_all, &store->with_all) &&
-              copy_text(prompts->llm_template, &store->templates[0]) && copy_text(prompts->slm_template, &store->templates[1]);
+    bool ok = store != NULL && copy_prompt(&prompts->plain, &store->plain) && copy_prompt(&prompts->amateur, &store->amateur) &&
+              copy_prompt(&prompts->with_all, &store->with_all) && copy_text(prompts->llm_template, &store->templates[0]) &&
+              copy_text(prompts->slm_template, &store->templates[1]);
     for (int32_t i = 0; ok && i < n_contexts; i++) {
         ok = copy_prompt(&prompts->with[i], &store->with[i]);
     }
@@ -152,6 +159,7 @@ void cs_prompt_store_free(cs_prompt_store *store)
         return;
     }
     dispose_prompt(&store->plain);
+    dispose_prompt(&store->amateur);
     dispose_prompt(&store->with_all);
     for (size_t i = 0; i < COSTEER_DELTAS_MAX; i++) {
         dispose_prompt(&store->with[i]);
@@ -186,6 +194,8 @@ static const costeer_prompt *prompt_of(const cs_prompt_store *store, cs_prompt_s
     case CS_PROMPT_SLM:
     case CS_PROMPT_TUNED:
         return &store->plain.prompt;
+    case CS_PROMPT_AMATEUR:
+        return store->amateur.prompt.query != NULL ? &store->amateur.prompt : &store->plain.prompt;
     case CS_PROMPT_LLM_WITH:
     case CS_PROMPT_SLM_WITH:
         return &store->with_all.prompt;

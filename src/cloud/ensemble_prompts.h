@@ -11,6 +11,7 @@ typedef enum cs_prompt_slot {
     CS_PROMPT_SLM,
     CS_PROMPT_SLM_WITH,
     CS_PROMPT_TUNED,
+    CS_PROMPT_AMATEUR, /**< the SLM's beside its experts */
     CS_PROMPT_CONTEXT, /**< + i: with context i */
     CS_PROMPT_SLOTS = CS_PROMPT_CONTEXT + COSTEER_DELTAS_MAX
 } cs_prompt_slot;

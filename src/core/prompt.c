@@ -58,6 +58,7 @@ costeer_err cs_prompt_check(const costeer_prompt *prompt, costeer_error *err)
     code = code == COSTEER_OK ? check_text("context", prompt->context, err) : code;
     code = code == COSTEER_OK ? check_text("system message", prompt->system, err) : code;
     code = code == COSTEER_OK ? check_text("context template", prompt->context_template, err) : code;
+    code = code == COSTEER_OK ? check_text("query template", prompt->query_template, err) : code;
     code = code == COSTEER_OK ? check_text("chat template", prompt->chat_template, err) : code;
     code = code == COSTEER_OK ? check_text("answer's prefix", prompt->answer_prefix, err) : code;
     for (size_t i = 0; i < prompt->n_turns && code == COSTEER_OK; i++) {
@@ -77,23 +78,19 @@ size_t cs_prompt_first_user(const costeer_prompt *prompt)
     return i;
 }
 
-/* Copy the template with {context} and {query} filled in; what is filled in is not looked at again. */
-static costeer_err fill_form(const char *form, const costeer_prompt *prompt, const char *message, cs_buffer *out,
-                             costeer_error *err)
+static const char context_name[] = "{context}";
+static const char query_name[] = "{query}";
+
+/* Copy a template with {query} and, where a context is given, {context} filled in; what is filled in is not looked at again. */
+static costeer_err fill_form(const char *form, const char *context, const char *message, cs_buffer *out, costeer_error *err)
 {
-    static const char context_name[] = "{context}";
-    static const char query_name[] = "{query}";
-    if (strstr(form, context_name) == NULL || strstr(form, query_name) == NULL) {
-        return cs_error_set(err, COSTEER_EINVAL, "prompt", "the context template has no %s; it needs {context} and {query}",
-                            strstr(form, context_name) == NULL ? context_name : query_name);
-    }
     bool ok = true;
     while (ok && *form != '\0') {
         size_t n = strcspn(form, "{");
         ok = cs_buffer_append(out, form, n);
         form += n;
-        if (strncmp(form, context_name, strlen(context_name)) == 0) {
-            ok = ok && cs_buffer_append(out, prompt->context, strlen(prompt->context));
+        if (context != NULL && strncmp(form, context_name, strlen(context_name)) == 0) {
+            ok = ok && cs_buffer_append(out, context, strlen(context));
             form += strlen(context_name);
         } else if (strncmp(form, query_name, strlen(query_name)) == 0) {
             ok = ok && cs_buffer_append(out, message, strlen(message));
@@ -112,7 +109,17 @@ costeer_err cs_prompt_fill_message(const costeer_prompt *prompt, const char *mes
 {
     if (is_given(prompt->context)) {
         const char *form = is_given(prompt->context_template) ? prompt->context_template : "{context}\n\n{query}";
-        return fill_form(form, prompt, message, out, err);
+        if (strstr(form, context_name) == NULL || strstr(form, query_name) == NULL) {
+            return cs_error_set(err, COSTEER_EINVAL, "prompt", "the context template has no %s; it needs {context} and {query}",
+                                strstr(form, context_name) == NULL ? context_name : query_name);
+        }
+        return fill_form(form, prompt->context, message, out, err);
+    }
+    if (is_given(prompt->query_template)) {
+        if (strstr(prompt->query_template, query_name) == NULL) {
+            return cs_error_set(err, COSTEER_EINVAL, "prompt", "the query template has no {query}; it needs one");
+        }
+        return fill_form(prompt->query_template, NULL, message, out, err);
     }
     return cs_buffer_append(out, message, strlen(message)) ? COSTEER_OK : no_memory(err);
 }

@@ -39,7 +39,11 @@ static costeer_err set_prompts(const costeer_eval *eval, costeer_ensemble *ensem
         return cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for a prompt");
     }
     const costeer_prompt with = cs_fit_make_prompt(&eval->fit, row, message, true);
-    const costeer_ensemble_prompts prompts = {.plain = cs_fit_make_prompt(&eval->fit, row, NULL, false),
+    const costeer_prompt plain = cs_fit_make_prompt(&eval->fit, row, NULL, false);
+    costeer_prompt amateur = plain;
+    amateur.query_template = eval->params.amateur_template;
+    const costeer_ensemble_prompts prompts = {.plain = plain,
+                                              .amateur = amateur,
                                               .with = &with,
                                               .with_all = with,
                                               .llm_template = eval->params.llm_template,

@@ -87,9 +87,22 @@ start_own_node() {
 
 @test "the summary tells of the cloud in short, and of drafts that were withdrawn" {
     run --separate-stderr costeer generate -v "${cloud[@]}" "$query"
-    [[ ${stderr_lines[-1]} =~ ^costeer:\ [0-9]+\ tokens,.*\;\ cloud:\ [0-9]+\ corrected,\ [0-9.]+\ bytes\ a\ token\ up,\ [0-9]+\ down$ ]]
+    [[ ${stderr_lines[-2]} =~ ^costeer:\ [0-9]+\ tokens,.*\;\ cloud:\ [0-9]+\ corrected,\ [0-9.]+\ bytes\ a\ token\ up,\ [0-9]+\ down$ ]]
+    [[ ${stderr_lines[-1]} =~ ^costeer:\ the\ cloud\ now\ knows\ [0-9]+\ words\ of\ the\ context:\  ]]
     run --separate-stderr costeer generate -v "${cloud[@]}" --cloud-mode drafted "$query"
-    [[ $stderr =~ \;\ [0-9]+\ of\ [0-9]+\ tokens\ sent\ were\ withdrawn$ ]]
+    [[ ${stderr_lines[-2]} =~ \;\ [0-9]+\ of\ [0-9]+\ tokens\ sent\ were\ withdrawn$ ]]
+}
+
+@test "words_disclosed has the words of the context that are in the answer, and not those of the query" {
+    run --separate-stderr costeer generate "${cloud[@]}" --json "$query"
+    succeeded
+    printf '%s\n' "$output" >"$out"
+    json "$out" 'len(d["words_disclosed"]) > 0 and len(set(d["words_disclosed"])) == len(d["words_disclosed"])'
+    json "$out" 'all(w in d["text"] for w in d["words_disclosed"])'
+    json "$out" "not any(w.lower() in \"$query\".lower().split() for w in d['words_disclosed'])"
+    run costeer generate --method llm "${cloud[@]}" --json --quiet "$query"
+    printf '%s\n' "$output" >"$out"
+    json "$out" 'd["words_disclosed"] is None'
 }
 
 @test "private drafts are warned about once, and counted" {

@@ -109,6 +109,30 @@ static void test_ensemble__proxy_tuning_adds_what_tuning_changed(void **state)
     assert_literal(ensemble, "proxy-tuning", 0, 1, literal_only_llm, NULL, 0);
 }
 
+static void test_ensemble__expert_and_amateur_are_framed_and_the_llm_is_not(void **state)
+{
+    (void)state;
+    const literal_case framed = {.context = "My name is Soraya Behrouz.",
+                                 .query = "Write a short bio.",
+                                 .context_template = "Notes: {context} Task: {query} Go.",
+                                 .query_template = "Notes: {context} Task: {query} Go.", /* which has no context to put there */
+                                 .with = "Notes: My name is Soraya Behrouz. Task: Write a short bio. Go.",
+                                 .without = "Notes: {context} Task: Write a short bio. Go."};
+    const literal_case without_frame = {.context = framed.context, .query = framed.query};
+    const char *const names[] = {"costeer", "lightcosteer"};
+    const literal_policy_fn policies[] = {literal_costeer, literal_light};
+    for (size_t i = 0; i < 2; i++) {
+        const answer got = ask(ensemble, &framed, names[i], weight_of(names[i]), 1);
+        assert_literal_answer(names[i], &framed, &got, policies[i], weight_of(names[i]), NULL);
+        const answer plain = ask(ensemble, &without_frame, names[i], weight_of(names[i]), 1);
+        assert_true(got.n != plain.n || memcmp(got.tokens, plain.tokens, got.n * sizeof *got.tokens) != 0);
+    }
+    const answer by_slm = ask(ensemble, &framed, "slm", 0, 1);
+    const answer by_slm_plain = ask(ensemble, &without_frame, "slm", 0, 1);
+    assert_int_equal(by_slm.n, by_slm_plain.n);
+    assert_memory_equal(by_slm.tokens, by_slm_plain.tokens, by_slm.n * sizeof *by_slm.tokens);
+}
+
 /* ---- several contexts -------------------------------------------------------------------------------------------- */
 
 static void test_ensemble__adds_up_several_contexts(void **state)
@@ -139,7 +163,7 @@ static void test_ensemble__adds_up_several_contexts(void **state)
         size_t n;
         const int32_t *tokens = costeer_session_tokens(session, &n);
         const literal_models models = {.llm = llm, .slm = slm};
-        const literal_case of = {cases[i].context, cases[0].query};
+        const literal_case of = {.context = cases[i].context, .query = cases[0].query};
         literal_assert("one of two contexts", &models, &of, tokens, n, literal_costeer, 0, 1 + 2 * 1.79, NULL);
         costeer_session_free(session);
     }
@@ -263,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_ensemble__linear_alignment_stays_in_its_support),
         cmocka_unit_test(test_ensemble__amulet_is_its_loop),
         cmocka_unit_test(test_ensemble__proxy_tuning_adds_what_tuning_changed),
+        cmocka_unit_test(test_ensemble__expert_and_amateur_are_framed_and_the_llm_is_not),
         cmocka_unit_test(test_ensemble__adds_up_several_contexts),
         cmocka_unit_test(test_ensemble__keeps_running_states_between_methods),
         cmocka_unit_test(test_ensemble__says_what_a_method_lacks),

@@ -202,9 +202,50 @@ static void test_prompt__a_context_template_says_where_things_go(void **state)
     costeer_tokens_dispose(&expected_same);
 }
 
+static void test_prompt__a_query_template_is_for_prompts_without_a_context(void **state)
+{
+    (void)state;
+    costeer_tokens filled = {0};
+    costeer_tokens expected = build_prompt(slm, NULL, "Notes: {context}. Task: write {query}.");
+    costeer_prompt prompt = {.query = "write {query}", .query_template = "Notes: {context}. Task: {query}."};
+    assert_int_equal(costeer_prompt_build(slm, &prompt, &filled, NULL), COSTEER_OK);
+    assert_same_tokens(&filled, &expected);
+    costeer_tokens_dispose(&expected);
+    expected = build_prompt(slm, "tea", "write {query}");
+    prompt.context = "tea";
+    assert_int_equal(costeer_prompt_build(slm, &prompt, &filled, NULL), COSTEER_OK);
+    assert_same_tokens(&filled, &expected);
+    costeer_tokens_dispose(&filled);
+    costeer_tokens_dispose(&expected);
+}
+
+static void test_prompt__a_framing_differs_by_the_context_alone(void **state)
+{
+    (void)state;
+    size_t n;
+    const costeer_framing *list = costeer_framing_list(&n);
+    assert_true(n >= 2);
+    assert_string_equal(list[0].name, "published");
+    assert_true(list[0].with == NULL && list[0].without == NULL);
+    assert_null(costeer_framing_find("nonsense"));
+    assert_null(costeer_framing_find(NULL));
+    for (size_t i = 1; i < n; i++) {
+        assert_ptr_equal(costeer_framing_find(list[i].name), &list[i]);
+        const char *at = strstr(list[i].with, "{context}");
+        assert_non_null(at);
+        const size_t n_tail = strlen(at) - strlen("{context}");
+        assert_memory_equal(list[i].without, list[i].with, (size_t)(at - list[i].with));
+        assert_true(strlen(list[i].without) > n_tail);
+        assert_string_equal(list[i].without + strlen(list[i].without) - n_tail, at + strlen("{context}"));
+        assert_non_null(strstr(list[i].without, "{query}"));
+    }
+}
+
 static void test_prompt__refuses_bad_input(void **state)
 {
     (void)state;
+    assert_refused(slm, (costeer_prompt){.query = "a", .query_template = "b"}, COSTEER_EINVAL, "no {query}");
+    assert_refused(slm, (costeer_prompt){.query = "a", .query_template = "{query}\xFF"}, COSTEER_EUTF8, "query template is not");
     assert_refused(slm, (costeer_prompt){.query = ""}, COSTEER_EINVAL, "query is empty");
     assert_refused(slm, (costeer_prompt){.query = NULL}, COSTEER_EINVAL, "query is empty");
     assert_refused(slm, (costeer_prompt){.query = "a\xFF"}, COSTEER_EUTF8, "query is not UTF-8 at byte 1");
@@ -465,6 +506,8 @@ int main(void)
         cmocka_unit_test(test_prompt__a_named_template_is_the_models_own_when_that_is_chatml),
         cmocka_unit_test(test_prompt__raw_is_the_text_alone),
         cmocka_unit_test(test_prompt__a_context_template_says_where_things_go),
+        cmocka_unit_test(test_prompt__a_query_template_is_for_prompts_without_a_context),
+        cmocka_unit_test(test_prompt__a_framing_differs_by_the_context_alone),
         cmocka_unit_test(test_prompt__refuses_bad_input),
         cmocka_unit_test(test_prompt__says_what_to_pass_without_a_usable_template),
         cmocka_unit_test(test_prompt__special_tokens_in_the_text_stay_text),

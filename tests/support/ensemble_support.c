@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 const literal_case cases[2] = {
-    {"My name is Soraya. I live in Lisbon. My favourite food is lasagna.", "Write a short bio."},
-    {"name: Tamiko\njob: gardener\ncity: Ravenbrook", "Write an invitation to my birthday."},
+    {.context = "My name is Soraya. I live in Lisbon. My favourite food is lasagna.", .query = "Write a short bio."},
+    {.context = "name: Tamiko\njob: gardener\ncity: Ravenbrook", .query = "Write an invitation to my birthday."},
 };
 
 costeer_model *llm, *slm, *tuned;
@@ -65,9 +65,12 @@ double weight_of(const char *name)
 
 static costeer_err set_prompts(costeer_ensemble *of, const literal_case *it, costeer_error *err)
 {
-    const costeer_prompt with = {.context = it->context, .query = it->query};
-    const costeer_ensemble_prompts prompts = {
-        .plain = {.query = it->query}, .with = &with, .with_all = with, .max_tokens = MAX_TOKENS};
+    const costeer_prompt with = {.context = it->context, .query = it->query, .context_template = it->context_template};
+    const costeer_ensemble_prompts prompts = {.plain = {.query = it->query},
+                                              .amateur = {.query = it->query, .query_template = it->query_template},
+                                              .with = &with,
+                                              .with_all = with,
+                                              .max_tokens = MAX_TOKENS};
     return costeer_ensemble_set_prompts(of, &prompts, err);
 }
 

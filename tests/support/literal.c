@@ -92,9 +92,11 @@ void literal_assert(const char *what, const literal_models *models, const litera
     assert_in_range(rows->n_vocab, 1, LITERAL_VOCAB_MAX);
     walk walks[N_WALKS];
     walk_start(&walks[LLM], models->llm, NULL, of->query, n);
-    walk_start(&walks[LLM_WITH], models->llm, of->context, of->query, n);
-    walk_start(&walks[SLM], models->slm, NULL, of->query, n);
-    walk_start(&walks[SLM_WITH], models->slm, of->context, of->query, n);
+    const char *context = of->with == NULL ? of->context : NULL;
+    const char *with = of->with == NULL ? of->query : of->with;
+    walk_start(&walks[LLM_WITH], models->llm, context, with, n);
+    walk_start(&walks[SLM], models->slm, NULL, of->without == NULL ? of->query : of->without, n);
+    walk_start(&walks[SLM_WITH], models->slm, context, with, n);
     walk_start(&walks[TUNED], models->tuned, NULL, of->query, n);
     double *const at[N_WALKS] = {rows->llm, rows->llm_with, rows->slm, rows->slm_with, rows->tuned};
     size_t n_ties = 0;

@@ -32,6 +32,10 @@ typedef void (*literal_policy_fn)(const literal_rows *rows, double weight, doubl
 typedef struct literal_case {
     const char *context;
     const char *query;
+    const char *context_template; /**< what the ensemble is given; NULL: none */
+    const char *query_template;   /**< the same for the amateur */
+    const char *with;    /**< the user's message with the context that comes of it, whole; NULL: context, empty line, query */
+    const char *without; /**< the amateur's; NULL: the query */
 } literal_case;
 
 /**
