@@ -200,6 +200,8 @@ static int set_steering(json_t *object, const cs_column *column)
     const cs_cli_answer *a = &column->answer;
     int failed = json_object_set_new(object, "changed", make_changed(a));
     failed |= json_object_set_new(object, "strength", json_real(column->choice->weight));
+    failed |= json_object_set_new(object, "plausibility", json_real(column->choice->limits.plausibility));
+    failed |= json_object_set_new(object, "divergence", json_real(column->choice->limits.divergence));
     failed |= json_object_set_new(object, "n_steered", json_integer(a->report.n_steered));
     failed |= json_object_set_new(object, "certified", json_integer(a->report.n_certified));
     failed |= json_object_set_new(object, "deepened", json_integer(a->report.n_deepened));

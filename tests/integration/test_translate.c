@@ -116,8 +116,10 @@ static double traced_delta(costeer_slm *slm, int32_t token)
     const costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     cs_follower follower;
     cs_follower_init(&follower, costeer_slm_delta_source(slm), &params);
-    cs_follower_reset(&follower, params.strength);
-    cs_follower_read(&follower);
+    cs_follower_reset(&follower, &params);
+    int64_t us = 0;
+    costeer_error err = {0};
+    assert_ok(cs_follower_read(&follower, n_llm, &us, &err), &err);
     return cs_follower_delta(&follower, n_llm, token);
 }
 
