@@ -89,8 +89,11 @@ TARGET static bool block(const float *base, const struct cs_fuse_terms *terms, s
     }
 }
 
-#define MOMENTS_LANES  LANES
-#define MOMENTS_TARGET TARGET
+#define MOMENTS_LANES      LANES
+#define MOMENTS_TARGET     TARGET
+#define MOMENTS_LOAD(from) _mm512_cvtps_pd(_mm256_loadu_ps(from))
+#define MOMENTS_MAX(a, b)   _mm512_max_pd(a, b)
+#define MOMENTS_MIN(a, b)   _mm512_min_pd(a, b)
 #include "core/fuse_moments.h"
 
 static const struct cs_fuse_kernel kernel = {"avx512", block, moments};

@@ -1,53 +1,44 @@
 /*
  * The sums that limits need (limits.c), as a body that each kernel compiles for its own instruction set.
  *
- * Included by the kernels, each with its MOMENTS_LANES doubles a vector and its MOMENTS_TARGET. Eight partial sums are kept and
- * added up in one order whatever the width, and exp is made of the same operations, never contracted: so the bits are the same
- * everywhere. Vectors are GCC's and clang's extension, of a width that the instruction set has.
+ * Included by the kernels, each with its MOMENTS_LANES doubles a vector, its MOMENTS_LOAD of as many floats, its
+ * MOMENTS_MAX and MOMENTS_MIN, and its MOMENTS_TARGET. Eight partial sums are kept and added up in one order whatever the width, and exp is made of the same
+ * operations, never contracted: so the bits are the same everywhere. Vectors are GCC's and clang's extension, of a width that the
+ * instruction set has.
  */
 #include "core/portable_math.h"
-
-#include <float.h>
 
 /* Vectors for the eight partial sums. */
 #define MOMENTS_VECTORS (8 / MOMENTS_LANES)
 
+/* Values further below the largest have no place in exp's exponent: a block that has one is for the careful path. */
+#define MOMENTS_SPREAD 700.0
+
 typedef double moments_double __attribute__((vector_size(8 * MOMENTS_LANES)));
-typedef float moments_float __attribute__((vector_size(4 * MOMENTS_LANES)));
-typedef int32_t moments_int __attribute__((vector_size(4 * MOMENTS_LANES)));
 typedef int64_t moments_long __attribute__((vector_size(8 * MOMENTS_LANES)));
 
-#define MOMENTS_INLINE __attribute__((always_inline)) static inline MOMENTS_TARGET
-
-MOMENTS_INLINE void moments_load(const float *from, moments_double *out)
-{
-    moments_float values;
-    memcpy(&values, from, sizeof values);
-    *out = __builtin_convertvector(values, moments_double);
-}
+#define MOMENTS_INLINE __attribute__((always_inline)) MOMENTS_TARGET static inline
 
 /*
- * x becomes exp(x), for x <= 0; 0 below CS_EXP_MIN. As cs_portable_exp() but with Taylor's terms up to r^9/9!: with |r| <= ln 2 / 2
- * the rest is below 1e-11, which is nothing in a sum.
+ * x becomes exp(x), for -MOMENTS_SPREAD <= x <= 0.
+ *
+ * As cs_portable_exp() but with Taylor's terms up to r^8/8!: with |r| <= ln 2 / 2 the rest is below 3e-10, which is nothing in a
+ * sum. Adding 1.5 * 2^52 rounds to a whole number, and leaves it in the low bits; with 1023 more they are the exponent of 2^k.
  */
 MOMENTS_INLINE void moments_exp(moments_double *x)
 {
-    static const double inverse_factorial[] = {1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24,
-                                               1.0 / 6,     1.0 / 2,    1.0,       1.0};
-    const moments_double zero = {0};
-    const moments_long is_large = *x >= zero + CS_EXP_MIN; /* false for NaN */
-    const moments_double clamped = (moments_double)((moments_long)*x & is_large);
-    const moments_int exponent = __builtin_convertvector(clamped * CS_LOG2_E - 0.5, moments_int);
-    const moments_double k = __builtin_convertvector(exponent, moments_double);
-    moments_double r = clamped - k * CS_LN2_HIGH;
+    static const double inverse_factorial[] = {1.0 / 5040, 1.0 / 720, 1.0 / 120, 1.0 / 24, 1.0 / 6, 1.0 / 2, 1.0, 1.0};
+    const double round = 0x1.8p52 + 1023;
+    const moments_double shifted = *x * CS_LOG2_E + round;
+    const moments_double k = shifted - round;
+    moments_double r = *x - k * CS_LN2_HIGH;
     r = r - k * CS_LN2_LOW;
-    moments_double p = zero + 1.0 / 362880;
-    for (size_t i = 0; i < sizeof inverse_factorial / sizeof inverse_factorial[0]; i++) {
-        p = p * r + inverse_factorial[i];
+    moments_double p = r * (1.0 / 40320);
+    for (size_t i = 0; i + 1 < sizeof inverse_factorial / sizeof inverse_factorial[0]; i++) {
+        p = (p + inverse_factorial[i]) * r;
     }
-    const moments_long bits = (__builtin_convertvector(exponent, moments_long) + 1023) << 52; /* 2^k */
-    const moments_double value = p * (moments_double)bits;
-    *x = (moments_double)((moments_long)value & is_large);
+    const moments_long bits = (moments_long)shifted << 52;
+    *x = (p + 1.0) * (moments_double)bits;
 }
 
 struct moments_sums {
@@ -61,10 +52,8 @@ MOMENTS_INLINE void moments_add(const float *expert, const float *amateur, doubl
                                 struct moments_sums *sums)
 {
     for (size_t v = 0; v < MOMENTS_VECTORS; v++) {
-        moments_double e;
-        moments_double a;
-        moments_load(expert + v * MOMENTS_LANES, &e);
-        moments_load(amateur + v * MOMENTS_LANES, &a);
+        const moments_double e = MOMENTS_LOAD(expert + v * MOMENTS_LANES);
+        const moments_double a = MOMENTS_LOAD(amateur + v * MOMENTS_LANES);
         moments_double p = e - expert_max;
         moments_double q = a - amateur_max;
         moments_exp(&p);
@@ -82,33 +71,44 @@ static double moments_total(const moments_double *sums)
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-/* The largest value; with a NaN among them, whatever. */
-MOMENTS_TARGET static double moments_max(const float *values, size_t n)
+/* The largest and the smallest value; with a NaN among them, whatever. */
+MOMENTS_TARGET static void moments_range(const float *values, size_t n, double *largest, double *smallest)
 {
-    float max[16];
-    for (size_t lane = 0; lane < 16; lane++) {
-        max[lane] = -INFINITY;
-    }
+    moments_double high[MOMENTS_VECTORS];
+    moments_double low[MOMENTS_VECTORS];
+    double highs[8] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    double lows[8] = {INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY, INFINITY};
+    memcpy(high, highs, sizeof high);
+    memcpy(low, lows, sizeof low);
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        for (size_t lane = 0; lane < 16; lane++) {
-            max[lane] = values[i + lane] > max[lane] ? values[i + lane] : max[lane];
+    for (; i + 8 <= n; i += 8) {
+        for (size_t v = 0; v < MOMENTS_VECTORS; v++) {
+            const moments_double value = MOMENTS_LOAD(values + i + v * MOMENTS_LANES);
+            high[v] = MOMENTS_MAX(value, high[v]);
+            low[v] = MOMENTS_MIN(value, low[v]);
         }
     }
-    for (; i < n; i++) {
-        max[0] = values[i] > max[0] ? values[i] : max[0];
+    memcpy(highs, high, sizeof highs);
+    memcpy(lows, low, sizeof lows);
+    for (size_t lane = 0; lane < 8; lane++) { /* the rest, and the eight */
+        const double value = i + lane < n ? (double)values[i + lane] : highs[0];
+        highs[0] = fmax(highs[0], fmax(highs[lane], value));
+        lows[0] = fmin(lows[0], fmin(lows[lane], i + lane < n ? value : lows[0]));
     }
-    for (size_t lane = 1; lane < 16; lane++) {
-        max[0] = max[lane] > max[0] ? max[lane] : max[0];
-    }
-    return (double)max[0];
+    *largest = highs[0];
+    *smallest = lows[0];
 }
 
 MOMENTS_TARGET static bool moments(const float *expert, const float *amateur, size_t n, struct cs_fuse_moments *out)
 {
     struct moments_sums sums = {0};
-    out->expert_max = moments_max(expert, n);
-    out->amateur_max = moments_max(amateur, n);
+    double expert_min;
+    double amateur_min;
+    moments_range(expert, n, &out->expert_max, &expert_min);
+    moments_range(amateur, n, &out->amateur_max, &amateur_min);
+    if (!(out->expert_max - expert_min <= MOMENTS_SPREAD && out->amateur_max - amateur_min <= MOMENTS_SPREAD)) {
+        return false; /* an infinity, too */
+    }
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
         moments_add(expert + i, amateur + i, out->expert_max, out->amateur_max, &sums);
@@ -116,14 +116,14 @@ MOMENTS_TARGET static bool moments(const float *expert, const float *amateur, si
     if (i < n) {
         float e[8];
         float a[8];
-        for (size_t lane = 0; lane < 8; lane++) { /* of no weight, and no difference */
-            e[lane] = i + lane < n ? expert[i + lane] : -FLT_MAX;
-            a[lane] = i + lane < n ? amateur[i + lane] : -FLT_MAX;
+        for (size_t lane = 0; lane < 8; lane++) { /* exp(-600) is nothing */
+            e[lane] = i + lane < n ? expert[i + lane] : (float)(out->expert_max - 600);
+            a[lane] = i + lane < n ? amateur[i + lane] : (float)(out->amateur_max - 600);
         }
         moments_add(e, a, out->expert_max, out->amateur_max, &sums);
     }
     out->expert_sum = moments_total(sums.expert);
     out->amateur_sum = moments_total(sums.amateur);
     out->cross = moments_total(sums.cross);
-    return isfinite(out->cross) && isfinite(out->expert_max) && isfinite(out->amateur_max); /* cross: NaN and -inf show in it */
+    return isfinite(out->cross); /* a NaN shows in it */
 }
