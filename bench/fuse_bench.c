@@ -4,7 +4,8 @@
  * Three things are timed on the same arrays: the published T-step loop (float32, a log-softmax over the vocabulary in every step,
  * plain C for the compiler to vectorise), costeer_fuse_choose(), and a bare sum of the three arrays, vectorised as well as the
  * machine allows: the floor for any method. choose and read take turns, so that both find the same state of the caches.
- * Limits (plausibility, divergence) are timed by themselves. The clock is that of the thread's processor time: a loop of 20 ms would otherwise be measured with what else the machine does.
+ * Limits (plausibility, divergence) are timed by themselves. The clock is that of the thread's processor time: a loop of 20 ms
+ * would otherwise be measured with what else the machine does.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 

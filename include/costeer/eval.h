@@ -130,7 +130,7 @@ typedef struct costeer_eval_item {
     double value;          /**< of the parameter */
     double strength;       /**< what all of it amounts to; limits may leave less of it at a position */
     costeer_delta_limits limits;
-    double top_p;          /**< the base's support; 1: all of it */
+    double top_p; /**< the base's support; 1: all of it */
 } costeer_eval_item;
 
 typedef struct costeer_eval_items_params {

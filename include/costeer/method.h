@@ -78,14 +78,8 @@ typedef struct costeer_method_settings {
 } costeer_method_settings;
 
 #define COSTEER_METHOD_SETTINGS_NONE \
-    ((costeer_method_settings){.weight = NAN,       \
-                               .T = 0,              \
-                               .alpha = NAN,        \
-                               .beta = NAN,         \
-                               .lambda = NAN,       \
-                               .eta = NAN,          \
-                               .plausibility = NAN, \
-                               .divergence = NAN})
+    ((costeer_method_settings){      \
+        .weight = NAN, .T = 0, .alpha = NAN, .beta = NAN, .lambda = NAN, .eta = NAN, .plausibility = NAN, .divergence = NAN})
 
 /**
  * Compute the weight of a method's delta.

@@ -30,7 +30,7 @@ typedef struct costeer_draft_params {
      * does (amateur + sum weight·(expert − amateur)); what of that is withdrawn was seen by the cloud. */
     bool is_private;
     double confidence; /**< (0, 1] what a choice's probability must be at least; the draft ends before one that is less sure */
-    const double *weights; /**< private: [n_deltas] strength times the context's own weight */
+    const double *weights;       /**< private: [n_deltas] strength times the context's own weight */
     costeer_delta_limits limits; /**< private: as for the answer */
 } costeer_draft_params;
 

@@ -139,8 +139,8 @@ static int bench_fuse(const cs_bench_settings *settings, cs_output *out)
         return cs_json_print(out, json_pack("{s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "bench", "fuse", "n_vocab",
                                             settings->n_vocab, "isa", costeer_fuse_isa(), "repeat", n_repeats, "choose_us",
                                             r.choose_us, "loop_us", r.loop_us, "read_us", r.read_us, "loop_ratio",
-                                            r.loop_us / r.choose_us, "read_ratio", r.choose_us / r.read_us, "limit_us", r.limit_us,
-                                            "limited_choose_us", r.limited_choose_us));
+                                            r.loop_us / r.choose_us, "read_ratio", r.choose_us / r.read_us, "limit_us",
+                                            r.limit_us, "limited_choose_us", r.limited_choose_us));
     }
     cs_output_print(out, "%" PRId32 " tokens, %s, medians of %d\n", settings->n_vocab, costeer_fuse_isa(), n_repeats);
     cs_output_print(out, "  fuse and choose    %10.1f us\n", r.choose_us);
@@ -371,7 +371,8 @@ const cs_command cs_command_bench = {
         "are "
         "reported. Compare figures of one run only.\n"
         "\n"
-        "fuse: the fused greedy choice, against the published loop of 20 steps, and against merely reading the three arrays; then what "
+        "fuse: the fused greedy choice, against the published loop of 20 steps, and against merely reading the three arrays; "
+        "then what "
         "plausibility and divergence (costeer-whole) add.\n"
         "\n"
         "slm: the step that expert and amateur take in one batch of two tokens. With --contexts: steps with 1 to N experts, and "

@@ -97,16 +97,15 @@ static json_t *make_report(const generation *g)
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
     json_t *report = json_pack(
-        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}",
-        "method",
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
         choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
         "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
         cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
         "finish", cs_cli_answer_finish(a), "strength", choice->weight, "plausibility", choice->limits.plausibility, "divergence",
-        choice->limits.divergence, "n_tokens", (int)r->n_tokens, "n_steered",
-        (int)r->n_steered, "certified", (int)r->n_certified, "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified,
-        "near_ties", (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a),
-        "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed, "cloud",
+        choice->limits.divergence, "n_tokens", (int)r->n_tokens, "n_steered", (int)r->n_steered, "certified", (int)r->n_certified,
+        "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties", (int)r->n_near_ties, "times_us",
+        cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g), "seed",
+        (json_int_t)s->settings.sampler.seed, "cloud",
         costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a)) != 0) {
         json_decref(report);
@@ -336,7 +335,8 @@ const cs_command cs_command_generate = {
         "or machine may go on otherwise there. docs/mathematics.md has the bound.\n"
         "\n"
         "A line of --trace has position, token, text, is_end, steered, base_token (what the base alone would have taken), "
-        "base_logprob, policy_logprob, delta and gain of the token, weights, best_before and best_after (five tokens each with text and "
+        "base_logprob, policy_logprob, delta and gain of the token, weights, best_before and best_after (five tokens each with "
+        "text and "
         "logprob), certified, margin, near_tie, n_deepened, n_entries, unsent_mass, gated, is_local, slm_us, llm_wait_us and "
         "fuse_us. delta is the published one, of normalised distributions and without the strength: log p(token) of the SLM with "
         "the context minus that without, in nats; over several contexts the sum, each times its weight; 0 where the gate is "

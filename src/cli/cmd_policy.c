@@ -333,7 +333,8 @@ const cs_command cs_command_policy = {
         "generate. Other fields are ignored.\n"
         "\n"
         "The result has the strength that the parameters amount to, argmax (the greedy choice; the lowest index wins a tie) and "
-        "log_policy in nats; with plausibility or divergence also weight, what the delta was multiplied with. Numbers read back exactly; minus infinity is the string \"-inf\". A file with a list \"cases\" "
+        "log_policy in nats; with plausibility or divergence also weight, what the delta was multiplied with. Numbers read back "
+        "exactly; minus infinity is the string \"-inf\". A file with a list \"cases\" "
         "gives an object with a list \"cases\". The lists are read as 32-bit floats.",
     .examples = "  costeer policy case.json\n"
                 "  python3 -c 'import json; print(json.dumps(dict(T=20, alpha=2, beta=1, lambda_=2, eta=10,\n"

@@ -9,8 +9,8 @@
 /** A method with the numbers that it runs with. */
 typedef struct cs_choice {
     const costeer_method *method;
-    bool is_named;            /**< by --method; false: the command's own choice */
-    double weight;            /**< of the delta; 0 where there is none */
+    bool is_named; /**< by --method; false: the command's own choice */
+    double weight; /**< of the delta; 0 where there is none */
     costeer_delta_limits limits;
     double top_p;             /**< support of the base */
     costeer_gate_params gate; /**< NONE where there is no delta */

@@ -119,8 +119,9 @@ static const cs_option model_options[] = {
 };
 
 /* For the completion; the table of methods decides (methods.c). */
-#define METHOD_NAMES \
-    "llm|llm+context|slm|slm+context|costeer|costeer-plausible|costeer-divergence|costeer-whole|lightcosteer|adacosteer|context-steering|linear-alignment|amulet|proxy-tuning"
+#define METHOD_NAMES                                                                                                      \
+    "llm|llm+context|slm|slm+context|costeer|costeer-plausible|costeer-divergence|costeer-whole|lightcosteer|adacosteer|" \
+    "context-steering|linear-alignment|amulet|proxy-tuning"
 
 static const cs_option method_options[] = {
     {.name = "method",

@@ -16,8 +16,8 @@
 #define TARGET        __attribute__((target("avx2")))
 #define TARGET_INLINE __attribute__((target("avx2"), always_inline)) static inline
 
-TARGET_INLINE __m256d score_vector(const float *base, const struct cs_fuse_term *terms, const size_t n_terms, const bool is_limited,
-                                   size_t first, size_t i)
+TARGET_INLINE __m256d score_vector(const float *base, const struct cs_fuse_term *terms, const size_t n_terms,
+                                   const bool is_limited, size_t first, size_t i)
 {
     __m256d score = _mm256_cvtps_pd(_mm_loadu_ps(base + i));
     for (size_t j = 0; j < n_terms; j++) {
@@ -105,8 +105,8 @@ TARGET static bool block(const float *base, const struct cs_fuse_terms *terms, s
 #define MOMENTS_LANES      LANES
 #define MOMENTS_TARGET     TARGET
 #define MOMENTS_LOAD(from) _mm256_cvtps_pd(_mm_loadu_ps(from))
-#define MOMENTS_MAX(a, b)   _mm256_max_pd(a, b)
-#define MOMENTS_MIN(a, b)   _mm256_min_pd(a, b)
+#define MOMENTS_MAX(a, b)  _mm256_max_pd(a, b)
+#define MOMENTS_MIN(a, b)  _mm256_min_pd(a, b)
 #include "core/fuse_moments.h"
 
 static const struct cs_fuse_kernel kernel = {"avx2", block, moments};

@@ -2,9 +2,9 @@
  * The inner loop of fusion, one per instruction set, and the block routine that certification shares.
  *
  * A kernel computes score(i) = base(i) + sum_j weight_j (expert_j(i) − amateur_j(i)) in double precision: multiply, then add, the
- * terms in order, never a fused multiply-add; where a term is limited (costeer_delta), with its limited delta. So every instruction set, and the scalar rescoring of one token, give the same
- * bits. Kernels know nothing of −inf and NaN: they report that a block holds something non-finite, and the block is scored again
- * by the careful scalar routine of fuse.c.
+ * terms in order, never a fused multiply-add; where a term is limited (costeer_delta), with its limited delta. So every
+ * instruction set, and the scalar rescoring of one token, give the same bits. Kernels know nothing of −inf and NaN: they report
+ * that a block holds something non-finite, and the block is scored again by the careful scalar routine of fuse.c.
  */
 #ifndef CS_CORE_FUSE_KERNEL_H
 #define CS_CORE_FUSE_KERNEL_H
@@ -114,8 +114,8 @@ static inline double cs_fuse_score(float base, const struct cs_fuse_term *terms,
 {
     double score = (double)base;
     for (size_t j = 0; j < n_terms; j++) {
-        const double delta = is_limited ? cs_fuse_delta(&terms[j], token)
-                                        : (double)terms[j].expert[token] - (double)terms[j].amateur[token];
+        const double delta =
+            is_limited ? cs_fuse_delta(&terms[j], token) : (double)terms[j].expert[token] - (double)terms[j].amateur[token];
         const double weighted = terms[j].weight * delta;
         score += weighted;
     }

@@ -2,9 +2,9 @@
  * The sums that limits need (limits.c), as a body that each kernel compiles for its own instruction set.
  *
  * Included by the kernels, each with its MOMENTS_LANES doubles a vector, its MOMENTS_LOAD of as many floats, its
- * MOMENTS_MAX and MOMENTS_MIN, and its MOMENTS_TARGET. Eight partial sums are kept and added up in one order whatever the width, and exp is made of the same
- * operations, never contracted: so the bits are the same everywhere. Vectors are GCC's and clang's extension, of a width that the
- * instruction set has.
+ * MOMENTS_MAX and MOMENTS_MIN, and its MOMENTS_TARGET. Eight partial sums are kept and added up in one order whatever the width,
+ * and exp is made of the same operations, never contracted: so the bits are the same everywhere. Vectors are GCC's and clang's
+ * extension, of a width that the instruction set has.
  */
 #include "core/portable_math.h"
 
@@ -15,7 +15,7 @@
 #define MOMENTS_SPREAD 700.0
 
 typedef double moments_double __attribute__((vector_size(8 * MOMENTS_LANES)));
-typedef int64_t moments_long __attribute__((vector_size(8 * MOMENTS_LANES)));
+typedef uint64_t moments_bits __attribute__((vector_size(8 * MOMENTS_LANES)));
 
 #define MOMENTS_INLINE __attribute__((always_inline)) MOMENTS_TARGET static inline
 
@@ -37,7 +37,8 @@ MOMENTS_INLINE void moments_exp(moments_double *x)
     for (size_t i = 0; i + 1 < sizeof inverse_factorial / sizeof inverse_factorial[0]; i++) {
         p = (p + inverse_factorial[i]) * r;
     }
-    const moments_long bits = (moments_long)shifted << 52;
+    /* times 2^52: a shift to the machine, but GCC's analyser knows none of vectors */
+    const moments_bits bits = (moments_bits)shifted * ((uint64_t)1 << 52);
     *x = (p + 1.0) * (moments_double)bits;
 }
 
@@ -88,8 +89,10 @@ MOMENTS_TARGET static void moments_range(const float *values, size_t n, double *
             low[v] = MOMENTS_MIN(value, low[v]);
         }
     }
-    memcpy(highs, high, sizeof highs);
-    memcpy(lows, low, sizeof lows);
+    for (size_t lane = 0; lane < 8; lane++) {
+        highs[lane] = high[lane / MOMENTS_LANES][lane % MOMENTS_LANES];
+        lows[lane] = low[lane / MOMENTS_LANES][lane % MOMENTS_LANES];
+    }
     for (size_t lane = 0; lane < 8; lane++) { /* the rest, and the eight */
         const double value = i + lane < n ? (double)values[i + lane] : highs[0];
         highs[0] = fmax(highs[0], fmax(highs[lane], value));

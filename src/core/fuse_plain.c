@@ -50,7 +50,8 @@ static bool block(const float *base, const struct cs_fuse_terms *terms, size_t f
 #define MOMENTS_LANES 2
 #define MOMENTS_TARGET
 #define MOMENTS_LOAD(from) ((moments_double){(double)(from)[0], (double)(from)[1]})
-#define MOMENTS_CHOOSE(is_a, a, b) ((moments_double)(((is_a) & (moments_long)(a)) | (~(is_a) & (moments_long)(b))))
+#define MOMENTS_CHOOSE(is_a, a, b) \
+    ((moments_double)(((moments_bits)(is_a) & (moments_bits)(a)) | (~(moments_bits)(is_a) & (moments_bits)(b))))
 #define MOMENTS_MAX(a, b) MOMENTS_CHOOSE((a) > (b), a, b)
 #define MOMENTS_MIN(a, b) MOMENTS_CHOOSE((a) < (b), a, b)
 #include "core/fuse_moments.h"

@@ -3,9 +3,9 @@
  *
  * Both limits are functions of expert and amateur alone: which tokens may gain comes from the expert's best one, the weight from
  * KL(expert, amateur). One pass over both rows, in blocks, gives all that is needed: the largest value of each, their sums of
- * exponentials and sum of p_expert · (expert − amateur). A block's sums are relative to its own largest values, and blocks are put
- * together as they come (online softmax), so that each row is read from memory once. Blocks that hold −inf go through a careful
- * scalar routine, as in fuse.c.
+ * exponentials and sum of p_expert · (expert − amateur). A block's sums are relative to its own largest values, and blocks are
+ * put together as they come (online softmax), so that each row is read from memory once. Blocks that hold −inf go through a
+ * careful scalar routine, as in fuse.c.
  */
 #include "core/limits.h"
 
@@ -113,12 +113,12 @@ static costeer_err add_up(const float *expert, const float *amateur, size_t n_vo
 
 /* ---- limits ------------------------------------------------------------------------------------------------------ */
 
-costeer_err cs_limits_measure(const costeer_slm_rows *rows, const costeer_delta_limits *limits, bool is_away, cs_limits_state *out,
-                              costeer_error *err)
+costeer_err cs_limits_measure(const costeer_slm_rows *rows, const costeer_delta_limits *limits, bool is_away,
+                              cs_limits_state *out, costeer_error *err)
 {
     struct cs_fuse_moments all;
-    const costeer_err bad = add_up(is_away ? rows->amateur : rows->expert, is_away ? rows->expert : rows->amateur,
-                                   (size_t)rows->n, &all, err);
+    const costeer_err bad =
+        add_up(is_away ? rows->amateur : rows->expert, is_away ? rows->expert : rows->amateur, (size_t)rows->n, &all, err);
     if (bad != COSTEER_OK) {
         return bad;
     }

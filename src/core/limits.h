@@ -22,8 +22,8 @@ typedef struct cs_limits_state {
  * @param is_away  the weight is negative: expert and amateur change places
  * Returns as costeer_delta_limit() does.
  */
-costeer_err cs_limits_measure(const costeer_slm_rows *rows, const costeer_delta_limits *limits, bool is_away, cs_limits_state *out,
-                              costeer_error *err);
+costeer_err cs_limits_measure(const costeer_slm_rows *rows, const costeer_delta_limits *limits, bool is_away,
+                              cs_limits_state *out, costeer_error *err);
 
 /**
  * Set a delta's weight, floor and shift.

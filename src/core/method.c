@@ -274,11 +274,12 @@ costeer_err costeer_method_compute_weight(const costeer_method *method, const co
 static costeer_err refuse_limit(const costeer_method *method, const char *limit, costeer_error *err)
 {
     if (method->expert == COSTEER_SOURCE_SLM_WITH) {
-        return cs_error_set(err, COSTEER_EINVAL, "method", "%s has no %s: it is as published; use costeer-%s", method->name, limit,
-                            strcmp(limit, "plausibility") == 0 ? "plausible" : limit);
+        return cs_error_set(err, COSTEER_EINVAL, "method", "%s has no %s: it is as published; use costeer-%s", method->name,
+                            limit, strcmp(limit, "plausibility") == 0 ? "plausible" : limit);
     }
     return cs_error_set(err, COSTEER_EINVAL, "method", "%s has no %s: it %s; leave it out", method->name, limit,
-                        method->expert == COSTEER_SOURCE_NONE ? "has no deltas to limit" : "is steered by the LLM, not by the SLM");
+                        method->expert == COSTEER_SOURCE_NONE ? "has no deltas to limit"
+                                                              : "is steered by the LLM, not by the SLM");
 }
 
 costeer_err costeer_method_find_limits(const costeer_method *method, const costeer_method_settings *settings,

@@ -20,15 +20,15 @@
 static const struct parameter {
     const char *name;
     double published;
-} parameters[] = {{"strength", 1.0}, {"T", 20.0}, {"alpha", 2.0}, {"beta", 1.0}, {"lambda", 2.0}, {"eta", 10.0},
-                {"plausibility", 0.1}, {"divergence", 1.0}};
+} parameters[] = {{"strength", 1.0}, {"T", 20.0},   {"alpha", 2.0},        {"beta", 1.0},
+                  {"lambda", 2.0},   {"eta", 10.0}, {"plausibility", 0.1}, {"divergence", 1.0}};
 
 #define N_PARAMETERS (sizeof parameters / sizeof parameters[0])
 
 static void set(costeer_method_settings *settings, const char *parameter, double value)
 {
-    double *const fields[N_PARAMETERS] = {&settings->weight, NULL,          &settings->alpha, &settings->beta,
-                                          &settings->lambda, &settings->eta,          &settings->plausibility, &settings->divergence};
+    double *const fields[N_PARAMETERS] = {&settings->weight, NULL,           &settings->alpha,        &settings->beta,
+                                          &settings->lambda, &settings->eta, &settings->plausibility, &settings->divergence};
     for (size_t i = 0; i < N_PARAMETERS; i++) {
         if (strcmp(parameters[i].name, parameter) != 0) {
             continue;
@@ -44,9 +44,10 @@ static void set(costeer_method_settings *settings, const char *parameter, double
 /* The value of a setting; NaN: not set. */
 static double get(const costeer_method_settings *settings, size_t parameter)
 {
-    const double values[N_PARAMETERS] = {settings->weight, settings->T != 0 ? (double)settings->T : (double)NAN,
-                                         settings->alpha,  settings->beta,
-                                         settings->lambda, settings->eta, settings->plausibility, settings->divergence};
+    const double values[N_PARAMETERS] = {settings->weight,       settings->T != 0 ? (double)settings->T : (double)NAN,
+                                         settings->alpha,        settings->beta,
+                                         settings->lambda,       settings->eta,
+                                         settings->plausibility, settings->divergence};
     return values[parameter];
 }
 

@@ -213,7 +213,8 @@ static int32_t limited_choice(const float *base, const costeer_delta *delta, int
 /* Sessions with limits: published strength and plausibility, divergence; both. */
 static costeer_session_params limited_params(size_t i)
 {
-    static const costeer_delta_limits limits[] = {{.plausibility = 0.1}, {.divergence = 1.0}, {.plausibility = 0.1, .divergence = 0.5}};
+    static const costeer_delta_limits limits[] = {
+        {.plausibility = 0.1}, {.divergence = 1.0}, {.plausibility = 0.1, .divergence = 0.5}};
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     params.limits = limits[i];
     params.strength = i == 2 ? 2.5 : params.strength;
@@ -270,8 +271,8 @@ static void test_generate__with_limits_fewer_entries_prove_the_choice(void **sta
         n_deepened_plausible += b.report.n_deepened;
         n_tokens_plausible += b.report.n_tokens;
     }
-    print_message("8 entries do not do at %d of %d positions as published, at %d of %d with plausibility 0.1\n", n_deepened, n_tokens,
-                  n_deepened_plausible, n_tokens_plausible);
+    print_message("8 entries do not do at %d of %d positions as published, at %d of %d with plausibility 0.1\n", n_deepened,
+                  n_tokens, n_deepened_plausible, n_tokens_plausible);
     assert_true((int64_t)n_deepened_plausible * n_tokens < (int64_t)n_deepened * n_tokens_plausible);
 }
 

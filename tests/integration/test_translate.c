@@ -407,8 +407,8 @@ static void test_byte__the_traced_delta_is_a_log_ratio_of_probabilities(void **s
     costeer_vocab_map_free(map);
 }
 
-/* Text that another vocabulary splits otherwise: the divergence is that of the SLM asked in its own tokens, and no token gains that
- * goes on with bytes which the expert holds for less likely than a tenth of its best token. */
+/* Text that another vocabulary splits otherwise: the divergence is that of the SLM asked in its own tokens, and no token gains
+ * that goes on with bytes which the expert holds for less likely than a tenth of its best token. */
 static void test_byte__limits_are_those_of_the_slms_own_distribution(void **state)
 {
     (void)state;

@@ -478,7 +478,8 @@ static void test_certify__nan_in_the_slm_is_an_error(void **state)
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         costeer_certificate c = {.certified = false};
         costeer_error err = {0};
-        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1}, {.expert = odd, .amateur = odd + WIDE, .weight = 2}};
+        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1},
+                                         {.expert = odd, .amateur = odd + WIDE, .weight = 2}};
         odd[(i % 2) * WIDE + (size_t)places[i]] = i % 3 ? NAN : INFINITY;
         assert_int_equal(costeer_certify_greedy(&base, deltas, 2, WIDE, 5, scratch, &c, &err), COSTEER_ENUMERIC);
         assert_int_equal(costeer_certify_sampled(&base, deltas, 2, WIDE, scores, 1, 1, scratch, &c, NULL), COSTEER_ENUMERIC);

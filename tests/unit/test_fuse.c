@@ -23,8 +23,9 @@ static void test_fuse__every_isa_gives_the_same_bits(void **state)
         costeer_delta deltas[5];
         fill(&r, arrays, n, 30, 0);
         for (size_t j = 0; j < n_deltas; j++) {
-            deltas[j] =
-                (costeer_delta){.expert = arrays + (1 + 2 * j) * WIDE, .amateur = arrays + (2 + 2 * j) * WIDE, .weight = test_random_between(&r, 0.1, 3)};
+            deltas[j] = (costeer_delta){.expert = arrays + (1 + 2 * j) * WIDE,
+                                        .amateur = arrays + (2 + 2 * j) * WIDE,
+                                        .weight = test_random_between(&r, 0.1, 3)};
             fill(&r, arrays + (1 + 2 * j) * WIDE, n, 30, 0);
             fill(&r, arrays + (2 + 2 * j) * WIDE, n, 30, 0);
         }
@@ -90,7 +91,8 @@ static void test_fuse__weight_zero_ignores_the_delta_entirely(void **state)
     (void)state;
     const float base[3] = {1, 3, 2};
     const float bad[3] = {NAN, INFINITY, -INFINITY};
-    const costeer_delta deltas[2] = {{.expert = bad, .amateur = bad, .weight = 0}, {.expert = NULL, .amateur = NULL, .weight = -0.0}};
+    const costeer_delta deltas[2] = {{.expert = bad, .amateur = bad, .weight = 0},
+                                     {.expert = NULL, .amateur = NULL, .weight = -0.0}};
     const costeer_base b = dense(base, 3);
     costeer_choice choice;
     assert_int_equal(costeer_fuse_choose(&b, deltas, 2, 3, &choice, NULL), COSTEER_OK);
@@ -103,7 +105,9 @@ static void test_fuse__several_deltas_add_up(void **state)
     (void)state;
     const float base[3] = {1, 2, 3}, e0[3] = {4, 0, 0}, a0[3] = {1, 0, 0}, e1[3] = {0, 8, 0}, a1[3] = {0, 2, 0},
                 e2[3] = {1, 1, 9}, a2[3] = {0, 0, 4};
-    const costeer_delta deltas[3] = {{.expert = e0, .amateur = a0, .weight = 2}, {.expert = e1, .amateur = a1, .weight = 0.5}, {.expert = e2, .amateur = a2, .weight = -1}};
+    const costeer_delta deltas[3] = {{.expert = e0, .amateur = a0, .weight = 2},
+                                     {.expert = e1, .amateur = a1, .weight = 0.5},
+                                     {.expert = e2, .amateur = a2, .weight = -1}};
     const costeer_base b = dense(base, 3);
     double scores[3];
     costeer_choice choice;
@@ -172,7 +176,8 @@ static void check_bad_value(float *const arrays[5], size_t which, int32_t at, fl
 {
     const float saved = arrays[which][at];
     arrays[which][at] = value;
-    const costeer_delta deltas[2] = {{.expert = arrays[1], .amateur = arrays[2], .weight = 1.5}, {.expert = arrays[3], .amateur = arrays[4], .weight = -0.5}};
+    const costeer_delta deltas[2] = {{.expert = arrays[1], .amateur = arrays[2], .weight = 1.5},
+                                     {.expert = arrays[3], .amateur = arrays[4], .weight = -0.5}};
     static int32_t ids[WIDE];
     static float values[WIDE];
     static double scores[WIDE];
@@ -340,7 +345,8 @@ static void test_fuse__sparse_equals_dense_when_all_are_sent(void **state)
             values[i] = base[ids[i]];
         }
         const costeer_base d = dense(base, n), s = {.ids = ids, .values = values, .n = n};
-        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1.25}, {.expert = amateur, .amateur = amateur, .weight = 3}};
+        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1.25},
+                                         {.expert = amateur, .amateur = amateur, .weight = 3}};
         costeer_choice from_dense, from_sparse;
         assert_int_equal(costeer_fuse_policy(&d, deltas, 2, n, full, &from_dense, NULL), COSTEER_OK);
         assert_int_equal(costeer_fuse_policy(&s, deltas, 2, n, sent, &from_sparse, NULL), COSTEER_OK);
@@ -461,7 +467,8 @@ static void test_fuse__policy_does_not_depend_on_offsets(void **state)
             plain[a][i] = (float)(test_random_below(&r, 1280) - 640) / 64;
         }
     }
-    const costeer_delta delta = {.expert = plain[1], .amateur = plain[2], .weight = 1.78325684}, moved = {.expert = shifted[1], .amateur = shifted[2], .weight = 1.78325684};
+    const costeer_delta delta = {.expert = plain[1], .amateur = plain[2], .weight = 1.78325684},
+                        moved = {.expert = shifted[1], .amateur = shifted[2], .weight = 1.78325684};
     const costeer_base base = dense(plain[0], N), moved_base = dense(shifted[0], N);
     assert_int_equal(costeer_fuse_policy(&base, &delta, 1, N, expected, &first, NULL), COSTEER_OK);
     for (int combination = 0; combination < 27; combination++) {

@@ -38,12 +38,12 @@ static void compare_with_literal(struct test_random *r, int32_t n, bool with_inf
         if (with_infinities) {
             sprinkle(r, base, expert[j], amateur[j], n);
         }
-        limited[j] = (literal_limited){
-            .expert = expert[j],
-            .amateur = amateur[j],
-            .weight = test_random_between(r, with_infinities ? 0.5 : -2, 3), /* an expert of -inf excludes with a positive weight */
-            .plausibility = test_random_below(r, 3) == 0 ? 0 : test_random_between(r, 1e-3, 1),
-            .divergence = test_random_between(r, 0.05, 2)};
+        limited[j] = (literal_limited){.expert = expert[j],
+                                       .amateur = amateur[j],
+                                       .weight = test_random_between(r, with_infinities ? 0.5 : -2,
+                                                                     3), /* an expert of -inf excludes with a positive weight */
+                                       .plausibility = test_random_below(r, 3) == 0 ? 0 : test_random_between(r, 1e-3, 1),
+                                       .divergence = test_random_between(r, 0.05, 2)};
         if (limited[j].plausibility > 0 && test_random_below(r, 3) == 0) {
             limited[j].divergence = 0;
         }
@@ -194,7 +194,7 @@ static void test_limits__broken_rows_are_refused_and_named(void **state)
     const costeer_delta_limits limits = {.plausibility = 0.1, .divergence = 1};
     const size_t places[] = {0, 7, 2047, 2048, WIDE - 1};
     const float values[] = {NAN, INFINITY};
-    for (size_t i = 0; i < 2 * 2 * sizeof places / sizeof places[0]; i++) {
+    for (size_t i = 0; i < (size_t)4 * sizeof places / sizeof places[0]; i++) {
         const size_t place = places[i / 4];
         costeer_error err = {0};
         char word[64];
@@ -250,7 +250,8 @@ static void make_position(struct test_random *r)
     for (int32_t i = 0; i < at.n; i++) {
         at.values[i] = at.logprobs[at.ids[i]];
     }
-    /* The SLM knows what is likely; where nothing is, expert and amateur are noise. That is what a certificate has to rule out. */
+    /* The SLM knows what is likely; where nothing is, expert and amateur are noise. That is what a certificate has to rule out.
+     */
     for (int32_t i = 0; i < at.n; i++) {
         const double noise = -0.3 * (double)at.logprobs[i];
         at.expert[i] = at.logprobs[i] + (float)test_random_between(r, -noise, noise);

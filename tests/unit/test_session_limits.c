@@ -1,4 +1,5 @@
-/* The loop with limits of the deltas: what a position tells of them, near ties that come of them, gates, an SLM that goes on alone. */
+/* The loop with limits of the deltas: what a position tells of them, near ties that come of them, gates, an SLM that goes on
+ * alone. */
 #include <costeer/session.h>
 
 #include "support/session_bench.h"
@@ -44,7 +45,8 @@ static void test_session__bad_limits_are_refused(void **state)
     assert_null(session);
 }
 
-/* The context makes token 9 e^17 times as likely, from nothing to a thousandth: as published it wins, and it is what breaks words. */
+/* The context makes token 9 e^17 times as likely, from nothing to a thousandth: as published it wins, and it is what breaks
+ * words. */
 static void test_session__an_implausible_token_does_not_win(void **state)
 {
     bench *b = *state;
