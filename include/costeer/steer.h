@@ -55,7 +55,7 @@ typedef struct costeer_base {
                         exact */
 } costeer_base;
 
-/** One delta: the direction in which a context pushes the next word, and its weight. Not owned. */
+/** One delta: the direction in which a context pushes the next word, and its weight. Not owned. What is not set is 0. */
 typedef struct costeer_delta {
     const float *expert;  /**< [>= n_vocab] logits with the context */
     const float *amateur; /**< [>= n_vocab] logits without it */
