@@ -4,7 +4,8 @@
  * Three things are timed on the same arrays: the published T-step loop (float32, a log-softmax over the vocabulary in every step,
  * plain C for the compiler to vectorise), costeer_fuse_choose(), and a bare sum of the three arrays, vectorised as well as the
  * machine allows: the floor for any method. choose and read take turns, so that both find the same state of the caches.
- * The clock is that of the thread's processor time: a loop of 20 ms would otherwise be measured with what else the machine does.
+ * Limits (plausibility, divergence) are timed by themselves. The clock is that of the thread's processor time: a loop of 20 ms
+ * would otherwise be measured with what else the machine does.
  */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime */
 
@@ -172,6 +173,30 @@ static void arrays_dispose(struct arrays *a)
     free(a->policy);
 }
 
+/* The same choice with both limits, of the method costeer-whole. */
+static costeer_err measure_limits(const struct arrays *a, int n_repeats, double *limit, double *choose,
+                                  struct cs_bench_fuse_result *out)
+{
+    const costeer_delta_limits limits = {.plausibility = 0.1, .divergence = 0.5};
+    const costeer_base base = {.values = a->base, .n = (int32_t)a->n};
+    costeer_choice choice = {.token = -1};
+    costeer_err result = COSTEER_OK;
+    for (int i = -1; i < n_repeats && result == COSTEER_OK; i++) {
+        costeer_delta delta = {.expert = a->expert, .amateur = a->amateur, .weight = 2.5};
+        const double start = now_us();
+        result = costeer_delta_limit(&delta, &limits, (int32_t)a->n, NULL);
+        const double middle = now_us();
+        result = result == COSTEER_OK ? costeer_fuse_choose(&base, &delta, 1, (int32_t)a->n, &choice, NULL) : result;
+        if (i >= 0) {
+            limit[i] = middle - start;
+            choose[i] = now_us() - middle;
+        }
+    }
+    out->limit_us = median(limit, n_repeats);
+    out->limited_choose_us = median(choose, n_repeats);
+    return result;
+}
+
 static costeer_err measure(struct arrays *a, int n_repeats, double *choose, double *read, struct cs_bench_fuse_result *out)
 {
     const costeer_strength_params params = COSTEER_STRENGTH_DEFAULTS;
@@ -214,6 +239,7 @@ costeer_err cs_bench_fuse(int32_t n_vocab, int n_repeats, struct cs_bench_fuse_r
     costeer_err result = COSTEER_ENOMEM;
     if (arrays_init(&a, (size_t)n_vocab) && times != NULL) {
         result = measure(&a, n_repeats, times, times + n_repeats, out);
+        result = result == COSTEER_OK ? measure_limits(&a, n_repeats, times, times + n_repeats, out) : result;
     }
     arrays_dispose(&a);
     free(times);

@@ -7,9 +7,11 @@
 
 /** Median times of one position, in microseconds, measured in one run. */
 struct cs_bench_fuse_result {
-    double choose_us; /**< costeer_fuse_choose(), one delta */
-    double loop_us;   /**< the published update with its defaults (T = 20) in float32, and its argmax */
-    double read_us;   /**< adding up base, expert and amateur: the least any method must read */
+    double choose_us;         /**< costeer_fuse_choose(), one delta */
+    double loop_us;           /**< the published update with its defaults (T = 20) in float32, and its argmax */
+    double limit_us;          /**< costeer_delta_limit() with both limits: one pass over expert and amateur */
+    double limited_choose_us; /**< costeer_fuse_choose() of that delta */
+    double read_us;           /**< adding up base, expert and amateur: the least any method must read */
 };
 
 /**

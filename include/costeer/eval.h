@@ -110,7 +110,7 @@ COSTEER_API bool costeer_eval_hash(const void *bytes, size_t n_bytes, char hex[6
 
 /** A parameter that takes several values: from, from + step … up to `to`. */
 typedef struct costeer_eval_sweep {
-    const char *parameter; /**< "strength", "T", "alpha", "beta", "lambda" or "eta"; static */
+    const char *parameter; /**< "strength", "T", "alpha", "beta", "lambda", "eta", "plausibility" or "divergence"; static */
     double from;
     double to;
     double step;
@@ -128,8 +128,9 @@ typedef struct costeer_eval_item {
     const costeer_method *method;
     const char *parameter; /**< swept; NULL: none. Static */
     double value;          /**< of the parameter */
-    double strength;       /**< what all of it amounts to */
-    double top_p;          /**< the base's support; 1: all of it */
+    double strength;       /**< what all of it amounts to; limits may leave less of it at a position */
+    costeer_delta_limits limits;
+    double top_p; /**< the base's support; 1: all of it */
 } costeer_eval_item;
 
 typedef struct costeer_eval_items_params {

@@ -44,6 +44,8 @@ typedef struct costeer_method {
     costeer_weight_rule rule;
     double weight;                    /**< FREE: default */
     costeer_strength_params strength; /**< FTRL, FTRL_ONCE, AMULET: published values (AMULET: beta is alpha) */
+    costeer_delta_limits limits;      /**< default; all 0: none */
+    bool takes_limits;                /**< the user may set them */
     double top_p;                     /**< the base is restricted to its own top-p support; 1: not */
     costeer_gate_kind gate;
 } costeer_method;
@@ -71,10 +73,13 @@ typedef struct costeer_method_settings {
     double beta;
     double lambda;
     double eta;
+    double plausibility; /**< limits of the delta; 0 takes the method's own away */
+    double divergence;   /**< nats */
 } costeer_method_settings;
 
 #define COSTEER_METHOD_SETTINGS_NONE \
-    ((costeer_method_settings){.weight = NAN, .T = 0, .alpha = NAN, .beta = NAN, .lambda = NAN, .eta = NAN})
+    ((costeer_method_settings){      \
+        .weight = NAN, .T = 0, .alpha = NAN, .beta = NAN, .lambda = NAN, .eta = NAN, .plausibility = NAN, .divergence = NAN})
 
 /**
  * Compute the weight of a method's delta.
@@ -85,6 +90,16 @@ typedef struct costeer_method_settings {
  */
 COSTEER_API costeer_err costeer_method_compute_weight(const costeer_method *method, const costeer_method_settings *settings,
                                                       double *out, costeer_error *err);
+
+/**
+ * Find the limits of a method's delta.
+ *
+ * @param settings  NULL: none
+ * @param[out] out  all 0 for a method without limits; unchanged on failure
+ * @return COSTEER_OK; COSTEER_EINVAL: a limit that the method does not take (the message says which one does), or out of range
+ */
+COSTEER_API costeer_err costeer_method_find_limits(const costeer_method *method, const costeer_method_settings *settings,
+                                                   costeer_delta_limits *out, costeer_error *err);
 
 #ifdef __cplusplus
 }

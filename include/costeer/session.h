@@ -30,8 +30,17 @@ typedef struct costeer_draft_params {
      * does (amateur + sum weight·(expert − amateur)); what of that is withdrawn was seen by the cloud. */
     bool is_private;
     double confidence; /**< (0, 1] what a choice's probability must be at least; the draft ends before one that is less sure */
-    const double *weights; /**< private: [n_deltas] strength times the context's own weight */
+    const double *weights;       /**< private: [n_deltas] strength times the context's own weight */
+    costeer_delta_limits limits; /**< private: as for the answer */
 } costeer_draft_params;
+
+/** An SLM's own logits of one position, from which limits are computed. Not owned. */
+typedef struct costeer_slm_rows {
+    const float *expert;  /**< [n] */
+    const float *amateur; /**< [n] */
+    int32_t n;            /**< its whole vocabulary */
+    bool is_normalised;   /**< what read gave is log-probabilities; else logits on the scale of these rows */
+} costeer_slm_rows;
 
 typedef struct costeer_delta_source_ops {
     /** Prepare position 0: read the prompts. Blocks. */
@@ -59,11 +68,8 @@ typedef struct costeer_delta_source_ops {
     /** Before begin: the weights of the answer's deltas, [n_deltas] strength times the context's own. What has weight 0 must have
      * no part in the other deltas. NULL: they are independent of each other. */
     void (*weigh)(costeer_delta_source *self, const double *weights);
-    /**
-     * The log-sum-exp, in nats, to subtract from what read gave for delta i to have the SLM's log-probabilities. NULL: that of
-     * each array itself, as for raw logits over the SLM's own vocabulary.
-     */
-    void (*normalisers)(costeer_delta_source *self, size_t i, double *expert, double *amateur);
+    /** The SLM's own rows of delta i, valid as long as what read gave. NULL: the arrays that read gave are that. */
+    void (*rows)(costeer_delta_source *self, size_t i, costeer_slm_rows *out);
     /** Batches that steps and drafts have computed since begin, which are not as many as steps: what a draft computed is there
      * already, and several tokens may need more than one. NULL: one for each step. */
     int32_t (*count_batches)(const costeer_delta_source *self);
@@ -146,8 +152,8 @@ typedef struct costeer_position {
     bool is_end;           /**< the token ends the answer and has no text */
     bool certified;        /**< always true with a dense base */
     bool uncertified_kept; /**< not certified, and deepening was switched off */
-    bool near_tie; /**< margin is below costeer_near_tie_bound(), or as little would change the gate's decision: the same tokens
-                      computed in other batches may go on otherwise */
+    bool near_tie; /**< margin is below costeer_near_tie_bound(), or as little would change the gate's decision or, by way of the
+                      limits, the choice: the same tokens computed in other batches may go on otherwise */
     bool gated;    /**< the gate was closed: the cloud's own choice stands, whatever the context says */
     bool is_reasoning;     /**< before the answer: the cloud's own choice, or what ends a reasoning whose budget is spent */
     bool is_local;         /**< chosen by the SLM alone, because the cloud had failed (base_token is then the same token) */
@@ -163,6 +169,11 @@ typedef struct costeer_position {
     double policy_logprob;
     double delta; /**< of token, as published: sum over contexts of weight · (log p_expert − log p_amateur), of the SLM's
                      normalised distributions and without the strength, nats; 0 where nothing is steered or the gate is closed */
+    double gain;  /**< of token: nats that the deltas added to its score, sum of weights[i] times the delta as limited. Without
+                     limits this is the strength times delta */
+    int32_t n_weights;                  /**< 0 where nothing is steered or the gate is closed */
+    double weights[COSTEER_DELTAS_MAX]; /**< of the contexts at this position: strength times the context's own, times what the
+                                           divergence leaves of it */
     int32_t n_best;
     int32_t best_before[COSTEER_BEST_MAX]; /**< base's best tokens */
     double best_before_logprob[COSTEER_BEST_MAX];
@@ -184,6 +195,7 @@ typedef enum costeer_on_cloud_failure {
 
 typedef struct costeer_session_params {
     double strength;               /**< >= 0 usually; finite */
+    costeer_delta_limits limits;   /**< of each delta, at each position; what the SLM says alone is not limited */
     const double *context_weights; /**< [n_deltas], NULL: all 1 */
     costeer_sampler_params sampler;
     int32_t max_tokens;     /**< >= 1 */

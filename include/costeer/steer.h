@@ -55,12 +55,46 @@ typedef struct costeer_base {
                         exact */
 } costeer_base;
 
-/** One delta: the direction in which a context pushes the next word, and its weight. Not owned. */
+/** One delta: the direction in which a context pushes the next word, and its weight. Not owned. What is not set is 0. */
 typedef struct costeer_delta {
     const float *expert;  /**< [>= n_vocab] logits with the context */
     const float *amateur; /**< [>= n_vocab] logits without it */
     double weight;        /**< strength times the context's own weight; finite, may be negative */
+    /**
+     * Plausibility. False: floor and shift are not read, and the delta is expert − amateur.
+     *
+     * True: the delta is expert − amateur − shift, and where the expert's value is below floor at most 0. With a negative weight
+     * expert and amateur change places here: what gains then is what the amateur holds for likelier, so its value is what counts.
+     */
+    bool is_limited;
+    double floor; /**< of values of the expert; -inf: limits nothing */
+    double shift; /**< log-sum-exp of the expert minus that of the amateur: makes the difference one of log-probabilities */
 } costeer_delta;
+
+/** What holds a delta back where it is noise. All 0: nothing does, as published. Source: docs/methods.md. */
+typedef struct costeer_delta_limits {
+    /** A in (0, 1]: no token gains that the expert holds for less likely than A times its best one; 0: off. */
+    double plausibility;
+    /** D > 0, nats: the weight is multiplied by min(1, KL(expert, amateur) / D); 0: off. */
+    double divergence;
+} costeer_delta_limits;
+
+/** COSTEER_EINVAL: the message names the limit and its range. */
+COSTEER_API costeer_err costeer_delta_limits_check(const costeer_delta_limits *limits, costeer_error *err);
+
+/**
+ * Apply limits to a delta at one position: multiply its weight, set is_limited, floor and shift.
+ *
+ * One pass over both arrays. Call it anew at each position, with the whole weight. With a negative weight expert and amateur
+ * change places, in the divergence too.
+ *
+ * @param n_vocab  entries that make the distributions; more in the arrays (padding) are not read
+ * @return COSTEER_OK; COSTEER_EINVAL; COSTEER_ENUMERIC for NaN, +inf or nothing but -inf: the message names the token. The delta
+ *         is then unchanged
+ * Threads: any. Identical results on every instruction set.
+ */
+COSTEER_API costeer_err costeer_delta_limit(costeer_delta *delta, const costeer_delta_limits *limits, int32_t n_vocab,
+                                            costeer_error *err);
 
 /** At most this many deltas are fused at once (contexts of one answer). */
 #define COSTEER_DELTAS_MAX 16

@@ -136,15 +136,17 @@ static int bench_fuse(const cs_bench_settings *settings, cs_output *out)
         return cs_fail(cs_exit_code(result), "bench fuse: %s", costeer_err_name(result));
     }
     if (settings->json) {
-        return cs_json_print(out, json_pack("{s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f}", "bench", "fuse", "n_vocab",
+        return cs_json_print(out, json_pack("{s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "bench", "fuse", "n_vocab",
                                             settings->n_vocab, "isa", costeer_fuse_isa(), "repeat", n_repeats, "choose_us",
                                             r.choose_us, "loop_us", r.loop_us, "read_us", r.read_us, "loop_ratio",
-                                            r.loop_us / r.choose_us, "read_ratio", r.choose_us / r.read_us));
+                                            r.loop_us / r.choose_us, "read_ratio", r.choose_us / r.read_us, "limit_us",
+                                            r.limit_us, "limited_choose_us", r.limited_choose_us));
     }
     cs_output_print(out, "%" PRId32 " tokens, %s, medians of %d\n", settings->n_vocab, costeer_fuse_isa(), n_repeats);
     cs_output_print(out, "  fuse and choose    %10.1f us\n", r.choose_us);
     cs_output_print(out, "  T = 20 loop        %10.1f us  %.0f times as long\n", r.loop_us, r.loop_us / r.choose_us);
     cs_output_print(out, "  read the arrays    %10.1f us  fuse takes %.2f times that\n", r.read_us, r.choose_us / r.read_us);
+    cs_output_print(out, "  limits of a delta  %10.1f us  fuse and choose with it %.1f us\n", r.limit_us, r.limited_choose_us);
     return CS_EXIT_OK;
 }
 
@@ -369,7 +371,9 @@ const cs_command cs_command_bench = {
         "are "
         "reported. Compare figures of one run only.\n"
         "\n"
-        "fuse: the fused greedy choice, against the published loop of 20 steps, and against merely reading the three arrays.\n"
+        "fuse: the fused greedy choice, against the published loop of 20 steps, and against merely reading the three arrays; "
+        "then what "
+        "plausibility and divergence (costeer-whole) add.\n"
         "\n"
         "slm: the step that expert and amateur take in one batch of two tokens. With --contexts: steps with 1 to N experts, and "
         "the "

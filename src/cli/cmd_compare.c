@@ -201,6 +201,8 @@ static int set_steering(json_t *object, const cs_column *column)
     const cs_cli_answer *a = &column->answer;
     int failed = json_object_set_new(object, "changed", make_changed(a));
     failed |= json_object_set_new(object, "strength", json_real(column->choice->weight));
+    failed |= json_object_set_new(object, "plausibility", json_real(column->choice->limits.plausibility));
+    failed |= json_object_set_new(object, "divergence", json_real(column->choice->limits.divergence));
     failed |= json_object_set_new(object, "n_steered", json_integer(a->report.n_steered));
     failed |= json_object_set_new(object, "certified", json_integer(a->report.n_certified));
     failed |= json_object_set_new(object, "deepened", json_integer(a->report.n_deepened));
@@ -336,7 +338,8 @@ const cs_command cs_command_compare = {
         "(of "
         "the first steered method), seed and methods: a list in the order of the methods, each "
         "with name, text, token_ids, finish, n_tokens, tokens_per_second, times_us, vocab, gate, n_gated, n_slm_steps, "
-        "n_slm_tokens and gives_context_away; those that are steered also with strength, changed (positions of the changed "
+        "n_slm_tokens and gives_context_away; those that are steered also with strength, plausibility, divergence, changed "
+        "(positions of the changed "
         "tokens), n_steered, certified, deepened, uncertified, near_ties, n_local, local_from and cloud_error; those of the LLM "
         "with cloud, "
         "as "

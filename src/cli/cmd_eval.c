@@ -136,12 +136,7 @@ static int make_items(evaluation *e)
     }
     costeer_eval_items_params params = {.methods = methods,
                                         .n_methods = e->choices.n,
-                                        .settings = {.weight = s->common.strength,
-                                                     .T = s->common.T,
-                                                     .alpha = s->common.alpha,
-                                                     .beta = s->common.beta,
-                                                     .lambda = s->common.lambda,
-                                                     .eta = s->common.eta},
+                                        .settings = cs_method_settings(&s->common),
                                         .top_p = s->common.support_top_p,
                                         .sweeps = sweeps,
                                         .n_sweeps = s->sweeps.n};

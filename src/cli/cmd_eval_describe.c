@@ -85,9 +85,10 @@ static json_t *describe_models(const cs_eval_run *run)
 
 static json_t *describe_item(const costeer_eval_item *item)
 {
-    return json_pack("{s:s, s:s, s:s?, s:o, s:f, s:f, s:b}", "label", item->label, "method", item->method->name, "parameter",
-                     item->parameter, "value", item->parameter != NULL ? json_real(item->value) : json_null(), "strength",
-                     item->strength, "top_p", item->top_p, "shows_context", (int)costeer_method_shows_context(item->method));
+    return json_pack("{s:s, s:s, s:s?, s:o, s:f, s:f, s:f, s:f, s:b}", "label", item->label, "method", item->method->name,
+                     "parameter", item->parameter, "value", item->parameter != NULL ? json_real(item->value) : json_null(),
+                     "strength", item->strength, "plausibility", item->limits.plausibility, "divergence", item->limits.divergence,
+                     "top_p", item->top_p, "shows_context", (int)costeer_method_shows_context(item->method));
 }
 
 static json_t *describe_items(const cs_eval_run *run)

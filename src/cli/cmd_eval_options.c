@@ -41,7 +41,8 @@ static const cs_option eval_options[] = {
      .kind = CS_OPTION_TEXTS,
      .value_name = "NAME=FROM:TO:STEP",
      FIELD(sweeps),
-     .help = "Run methods once for each value of strength, T, alpha, beta, lambda or eta"},
+     .help = "Run methods once for each value of strength, T, alpha, beta, lambda, eta, plausibility or "
+             "divergence"},
     {.name = "judge",
      .kind = CS_OPTION_LLM,
      .value_name = "MODEL",

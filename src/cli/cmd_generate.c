@@ -97,14 +97,15 @@ static json_t *make_report(const generation *g)
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
     json_t *report = json_pack(
-        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
         choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
         "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
         cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
-        "finish", cs_cli_answer_finish(a), "strength", choice->weight, "n_tokens", (int)r->n_tokens, "n_steered",
-        (int)r->n_steered, "certified", (int)r->n_certified, "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified,
-        "near_ties", (int)r->n_near_ties, "times_us", cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a),
-        "models", describe_models(g), "seed", (json_int_t)s->settings.sampler.seed, "cloud",
+        "finish", cs_cli_answer_finish(a), "strength", choice->weight, "plausibility", choice->limits.plausibility, "divergence",
+        choice->limits.divergence, "n_tokens", (int)r->n_tokens, "n_steered", (int)r->n_steered, "certified", (int)r->n_certified,
+        "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties", (int)r->n_near_ties, "times_us",
+        cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g), "seed",
+        (json_int_t)s->settings.sampler.seed, "cloud",
         costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a) |
                            cs_report_set_words(report, s, choice, g->parts.model, a)) != 0) {
@@ -276,18 +277,21 @@ const cs_command cs_command_generate = {
         "--method takes another way to answer; only the models that it uses are loaded. All are base + strength x (expert - "
         "amateur); \"with\" has the contexts in its prompt:\n"
         "\n"
-        "  method            base      expert, amateur   strength\n"
-        "  llm               LLM\n"
-        "  llm+context       LLM with                              shows the context\n"
-        "  slm               SLM                                   no cloud\n"
-        "  slm+context       SLM with                              no cloud\n"
-        "  costeer           LLM       SLM with, SLM     1.7833\n"
-        "  lightcosteer      LLM       SLM with, SLM     0.4762    one step of the update\n"
-        "  adacosteer        LLM       SLM with, SLM     1.7833    gate ada\n"
-        "  context-steering  LLM with  LLM with, LLM     1         shows the context\n"
-        "  linear-alignment  LLM with  LLM with, LLM     2         shows the context\n"
-        "  amulet            LLM with  LLM with, LLM     4.6487    shows the context\n"
-        "  proxy-tuning      LLM       SLM tuned, SLM    1         needs --tuned-slm\n"
+        "  method              base      expert, amateur   strength\n"
+        "  llm                 LLM\n"
+        "  llm+context         LLM with                              shows the context\n"
+        "  slm                 SLM                                   no cloud\n"
+        "  slm+context         SLM with                              no cloud\n"
+        "  costeer             LLM       SLM with, SLM     1.7833\n"
+        "  costeer-plausible   LLM       SLM with, SLM     1.7833    plausibility 0.1\n"
+        "  costeer-divergence  LLM       SLM with, SLM     1.7833    divergence 1\n"
+        "  costeer-whole       LLM       SLM with, SLM     2.5       both, 0.1 and 0.5\n"
+        "  lightcosteer        LLM       SLM with, SLM     0.4762    one step\n"
+        "  adacosteer          LLM       SLM with, SLM     1.7833    gate ada\n"
+        "  context-steering    LLM with  LLM with, LLM     1         shows the context\n"
+        "  linear-alignment    LLM with  LLM with, LLM     2         shows the context\n"
+        "  amulet              LLM with  LLM with, LLM     4.6487    shows the context\n"
+        "  proxy-tuning        LLM       SLM tuned, SLM    1         needs --tuned-slm\n"
         "\n"
         "Those that show the context put it into the LLM's prompt: with --cloud they are refused without "
         "--allow-context-upload, and the summary and the field shows_context say so. costeer and its kin follow several "
@@ -295,7 +299,7 @@ const cs_command cs_command_generate = {
     .outputs =
         "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
         "instead: method, shows_context (to the LLM), n_contexts, n_contexts_empty (left out), text, tokens (ids), finish (end, "
-        "length, stop or cancelled), strength, "
+        "length, stop or cancelled), strength, plausibility, divergence, "
         "n_tokens, n_steered, certified, deepened, uncertified and near_ties (positions), times_us (prefill, slm, llm_wait, "
         "fuse, total), "
         "tokens_per_second (after the prefill), models (llm, slm and tuned_slm with name and vocab_sha256; null: not used), "
@@ -334,11 +338,15 @@ const cs_command cs_command_generate = {
         "or machine may go on otherwise there. docs/mathematics.md has the bound.\n"
         "\n"
         "A line of --trace has position, token, text, is_end, steered, base_token (what the base alone would have taken), "
-        "base_logprob, policy_logprob and delta of the token, best_before and best_after (five tokens each with text and "
+        "base_logprob, policy_logprob, delta and gain of the token, weights, best_before and best_after (five tokens each with "
+        "text and "
         "logprob), certified, margin, near_tie, n_deepened, n_entries, unsent_mass, gated, is_local, slm_us, llm_wait_us and "
         "fuse_us. delta is the published one, of normalised distributions and without the strength: log p(token) of the SLM with "
         "the context minus that without, in nats; over several contexts the sum, each times its weight; 0 where the gate is "
         "closed. "
+        "weights has what the delta of each context was multiplied with here: strength times its weight, times what --divergence "
+        "leaves; gain is what the token's score got from them, in nats, with --plausibility taken into account (without either, "
+        "strength times delta). "
         "With --vocab byte p is the probability that the text goes on with the token's bytes. A text that "
         "is not UTF-8 by itself is also given as bytes. Log-probabilities are in nats; minus infinity is the string \"-inf\".\n"
         "\n"

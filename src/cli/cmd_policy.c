@@ -136,6 +136,20 @@ static int read_array(const place *where, const json_t *object, const char *fiel
 
 /* ---- a case ------------------------------------------------------------------------------------------------------ */
 
+/* What a case may have beside the update's parameters. */
+static int read_limits(const place *where, const json_t *object, costeer_delta_limits *limits)
+{
+    int exit_code = CS_EXIT_OK;
+    *limits = (costeer_delta_limits){.plausibility = 0.0};
+    if (json_object_get(object, "plausibility") != NULL) {
+        exit_code = read_real(where, object, "plausibility", &limits->plausibility);
+    }
+    if (exit_code == CS_EXIT_OK && json_object_get(object, "divergence") != NULL) {
+        exit_code = read_real(where, object, "divergence", &limits->divergence);
+    }
+    return exit_code;
+}
+
 enum { LLM, SLM_WITHOUT, SLM_WITH, N_ARRAYS };
 
 static int read_arrays(const place *where, const json_t *object, array arrays[N_ARRAYS])
@@ -154,7 +168,8 @@ static int read_arrays(const place *where, const json_t *object, array arrays[N_
     return CS_EXIT_OK;
 }
 
-static json_t *make_result(double strength, int32_t argmax, const double *log_policy, size_t n)
+/* `weight` is told where limits may make it another number than the strength; else NULL. */
+static json_t *make_result(double strength, const double *weight, int32_t argmax, const double *log_policy, size_t n)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++) {
@@ -163,10 +178,16 @@ static json_t *make_result(double strength, int32_t argmax, const double *log_po
             return NULL;
         }
     }
-    return json_pack("{s:f, s:i, s:o}", "strength", strength, "argmax", (int)argmax, "log_policy", list);
+    json_t *result = json_pack("{s:f, s:i, s:o}", "strength", strength, "argmax", (int)argmax, "log_policy", list);
+    if (weight != NULL && json_object_set_new(result, "weight", json_real(*weight)) != 0) {
+        json_decref(result);
+        return NULL;
+    }
+    return result;
 }
 
-static int fuse(const place *where, const costeer_strength_params *params, const array arrays[N_ARRAYS], json_t **out)
+static int fuse(const place *where, const costeer_strength_params *params, const costeer_delta_limits *limits,
+                const array arrays[N_ARRAYS], json_t **out)
 {
     costeer_error err = {.code = COSTEER_OK};
     double strength = 0.0;
@@ -182,10 +203,12 @@ static int fuse(const place *where, const costeer_strength_params *params, const
     costeer_delta delta = {.expert = arrays[SLM_WITH].values, .amateur = arrays[SLM_WITHOUT].values, .weight = strength};
     costeer_choice choice;
     int exit_code = CS_EXIT_OK;
-    if (costeer_fuse_policy(&base, &delta, 1, (int32_t)n, log_policy, &choice, &err) != COSTEER_OK) {
+    const bool is_limited = limits->plausibility != 0.0 || limits->divergence != 0.0;
+    if (costeer_delta_limit(&delta, limits, (int32_t)n, &err) != COSTEER_OK ||
+        costeer_fuse_policy(&base, &delta, 1, (int32_t)n, log_policy, &choice, &err) != COSTEER_OK) {
         exit_code = cs_fail(cs_exit_code(err.code), "%s: %s", where->text, err.message);
     } else {
-        *out = make_result(strength, choice.token, log_policy, n);
+        *out = make_result(strength, is_limited ? &delta.weight : NULL, choice.token, log_policy, n);
         if (*out == NULL) {
             exit_code = cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
@@ -200,13 +223,17 @@ static int run_case(const place *where, const json_t *object, json_t **out)
         return cs_fail(CS_EXIT_INPUT, "%s: a case is not a JSON object", where->text);
     }
     costeer_strength_params params;
+    costeer_delta_limits limits;
     array arrays[N_ARRAYS] = {{NULL, 0}, {NULL, 0}, {NULL, 0}};
     int exit_code = read_parameters(where, object, &params);
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = read_limits(where, object, &limits);
+    }
     if (exit_code == CS_EXIT_OK) {
         exit_code = read_arrays(where, object, arrays);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = fuse(where, &params, arrays, out);
+        exit_code = fuse(where, &params, &limits, arrays, out);
     }
     for (size_t i = 0; i < N_ARRAYS; i++) {
         free(arrays[i].values);
@@ -302,10 +329,12 @@ const cs_command cs_command_policy = {
     .description =
         "Reads one case from FILE, or standard input, and prints one line of JSON. A case has the parameters of the published "
         "update, T, alpha, beta, lambda_ and eta, and three lists of the same length: llm, slm_without and slm_with (logits or "
-        "log-probabilities; numbers, or the string \"-inf\"). Other fields are ignored.\n"
+        "log-probabilities; numbers, or the string \"-inf\"). plausibility and divergence may be given, as the options of "
+        "generate. Other fields are ignored.\n"
         "\n"
         "The result has the strength that the parameters amount to, argmax (the greedy choice; the lowest index wins a tie) and "
-        "log_policy in nats. Numbers read back exactly; minus infinity is the string \"-inf\". A file with a list \"cases\" "
+        "log_policy in nats; with plausibility or divergence also weight, what the delta was multiplied with. Numbers read back "
+        "exactly; minus infinity is the string \"-inf\". A file with a list \"cases\" "
         "gives an object with a list \"cases\". The lists are read as 32-bit floats.",
     .examples = "  costeer policy case.json\n"
                 "  python3 -c 'import json; print(json.dumps(dict(T=20, alpha=2, beta=1, lambda_=2, eta=10,\n"

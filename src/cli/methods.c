@@ -109,27 +109,38 @@ static bool has_published_parameter(const cs_settings *s)
     return s->T != 0 || !isnan(s->alpha) || !isnan(s->beta) || !isnan(s->lambda) || !isnan(s->eta);
 }
 
-int cs_choice_weigh(const cs_settings *settings, const costeer_method *method, double *out)
+costeer_method_settings cs_method_settings(const cs_settings *settings)
+{
+    return (costeer_method_settings){.weight = settings->strength,
+                                     .T = settings->T,
+                                     .alpha = settings->alpha,
+                                     .beta = settings->beta,
+                                     .lambda = settings->lambda,
+                                     .eta = settings->eta,
+                                     .plausibility = settings->plausibility,
+                                     .divergence = settings->divergence};
+}
+
+int cs_choice_weigh(const cs_settings *settings, cs_choice *choice)
 {
     if (!isnan(settings->strength) && has_published_parameter(settings)) {
         return cs_fail(CS_EXIT_USAGE,
                        "--strength and --T, --alpha, --beta, --lambda, --eta exclude each other; give one or the others");
     }
-    costeer_method_settings given = {.weight = settings->strength,
-                                     .T = settings->T,
-                                     .alpha = settings->alpha,
-                                     .beta = settings->beta,
-                                     .lambda = settings->lambda,
-                                     .eta = settings->eta};
+    const costeer_method_settings given = cs_method_settings(settings);
     costeer_error err = {.code = COSTEER_OK};
-    return costeer_method_compute_weight(method, &given, out, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+    if (costeer_method_compute_weight(choice->method, &given, &choice->weight, &err) != COSTEER_OK ||
+        costeer_method_find_limits(choice->method, &given, &choice->limits, &err) != COSTEER_OK) {
+        return cs_fail_error(&err);
+    }
+    return CS_EXIT_OK;
 }
 
 /* Numbers that concern nothing are checked all the same when the command chose the methods: with a context they would matter. */
 static int check_unused(const cs_settings *settings)
 {
-    double weight;
-    return cs_choice_weigh(settings, costeer_method_find("costeer"), &weight);
+    cs_choice costeer = {.method = costeer_method_find("costeer")};
+    return cs_choice_weigh(settings, &costeer);
 }
 
 /* Only where nothing at all that was named is steered, a method without deltas complains about a weight. */
@@ -142,7 +153,7 @@ static int weigh(const cs_settings *settings, cs_choices *choices)
     for (size_t i = 0; i < choices->n; i++) {
         cs_choice *choice = &choices->items[i];
         bool concerns = cs_method_is_steered(choice->method) || (choice->is_named && !any_steered);
-        int exit_code = concerns ? cs_choice_weigh(settings, choice->method, &choice->weight) : CS_EXIT_OK;
+        int exit_code = concerns ? cs_choice_weigh(settings, choice) : CS_EXIT_OK;
         if (exit_code != CS_EXIT_OK) {
             return exit_code;
         }

@@ -9,8 +9,9 @@
 /** A method with the numbers that it runs with. */
 typedef struct cs_choice {
     const costeer_method *method;
-    bool is_named;            /**< by --method; false: the command's own choice */
-    double weight;            /**< of the delta; 0 where there is none */
+    bool is_named; /**< by --method; false: the command's own choice */
+    double weight; /**< of the delta; 0 where there is none */
+    costeer_delta_limits limits;
     double top_p;             /**< support of the base */
     costeer_gate_params gate; /**< NONE where there is no delta */
 } cs_choice;
@@ -31,8 +32,11 @@ typedef struct cs_choices {
 int cs_choices_make(const cs_settings *settings, const cs_arguments *arguments, const char *const *defaults, size_t n_defaults,
                     cs_choices *out);
 
-/** The weight that the settings give to a method's delta. Returns an exit code. */
-int cs_choice_weigh(const cs_settings *settings, const costeer_method *method, double *out);
+/** Set the weight and the limits that the settings give to a method's delta. Returns an exit code. */
+int cs_choice_weigh(const cs_settings *settings, cs_choice *choice);
+
+/** What the options set of a method. */
+costeer_method_settings cs_method_settings(const cs_settings *settings);
 
 /** True when the method is not what the cloud may see: its LLM is elsewhere, and nobody allowed to show it the context. */
 bool cs_method_needs_permission(const cs_settings *settings, const costeer_method *method);

@@ -133,8 +133,9 @@ static const cs_option model_options[] = {
 };
 
 /* For the completion; the table of methods decides (methods.c). */
-#define METHOD_NAMES \
-    "llm|llm+context|slm|slm+context|costeer|lightcosteer|adacosteer|context-steering|linear-alignment|amulet|proxy-tuning"
+#define METHOD_NAMES                                                                                                      \
+    "llm|llm+context|slm|slm+context|costeer|costeer-plausible|costeer-divergence|costeer-whole|lightcosteer|adacosteer|" \
+    "context-steering|linear-alignment|amulet|proxy-tuning"
 
 static const cs_option method_options[] = {
     {.name = "method",
@@ -183,6 +184,21 @@ static const cs_option steering_options[] = {
      .range = {.min = 0, .max = INFINITY, .min_open = true},
      FIELD(eta),
      .help = "Step size; published value 10"},
+    {.name = "plausibility",
+     .kind = CS_OPTION_REAL,
+     .value_name = "A",
+     .range = {.min = 0, .max = 1},
+     FIELD(plausibility),
+     .help = "No token gains that the SLM with the context holds for less likely than A times its best one; 0: off; without: the "
+             "method's own, 0.1 for costeer-plausible and costeer-whole. Not with costeer, which is as published"},
+    {.name = "divergence",
+     .kind = CS_OPTION_REAL,
+     .value_name = "NATS",
+     .range = {.min = 0, .max = INFINITY},
+     FIELD(divergence),
+     .help = "Steer less where the context changes little: the strength times min(1, KL / NATS), KL of the SLM with the context "
+             "from the SLM without; 0: off; without: the method's own, 1 for costeer-divergence, 0.5 for costeer-whole. Not "
+             "with costeer"},
     {.name = "support-top-p",
      .kind = CS_OPTION_REAL,
      .value_name = "P",

@@ -61,6 +61,8 @@ typedef struct cs_settings {
     double beta;
     double lambda;
     double eta;
+    double plausibility;
+    double divergence;
     double support_top_p;
     const char *gate; /**< NULL: the method's own */
     double gate_threshold;

@@ -407,6 +407,7 @@ costeer_session_params cs_setup_session(const cs_setup *setup, const cs_choice *
     bool has_experts = cs_method_has_experts(method);
     costeer_session_params params = cs_settings_session(s);
     params.strength = choice->weight;
+    params.limits = choice->limits;
     if (method == choice->method) {
         params.gate = choice->gate;
     }

@@ -24,6 +24,18 @@ static json_t *make_best(const costeer_vocab *vocab, const int32_t *tokens, cons
     return list;
 }
 
+static json_t *make_weights(const costeer_position *p)
+{
+    json_t *list = json_array();
+    for (int32_t i = 0; i < p->n_weights && list != NULL; i++) {
+        if (json_array_append_new(list, cs_json_number(p->weights[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    return list;
+}
+
 static int set_certificate(json_t *object, const costeer_position *p)
 {
     int failed = json_object_set_new(object, "certified", json_boolean(p->certified));
@@ -55,6 +67,8 @@ bool cs_trace_write(cs_output *out, const char *method, const costeer_vocab *voc
     failed |= json_object_set_new(line, "base_logprob", cs_json_number(p->base_logprob));
     failed |= json_object_set_new(line, "policy_logprob", cs_json_number(p->policy_logprob));
     failed |= json_object_set_new(line, "delta", cs_json_number(p->delta));
+    failed |= json_object_set_new(line, "gain", cs_json_number(p->gain));
+    failed |= json_object_set_new(line, "weights", make_weights(p));
     failed |= json_object_set_new(line, "best_before", make_best(vocab, p->best_before, p->best_before_logprob, p->n_best));
     failed |= json_object_set_new(line, "best_after", make_best(vocab, p->best_after, p->best_after_logprob, p->n_best));
     failed |= set_certificate(line, p);

@@ -275,6 +275,16 @@ static costeer_err choose_and_prove(cs_chooser *chooser, const costeer_base *bas
     return code == COSTEER_OK ? prove(chooser, base, in, out, found, err) : code;
 }
 
+costeer_err cs_chooser_choose_again(cs_chooser *chooser, const costeer_base *base, const costeer_delta *deltas, size_t n_deltas,
+                                    int32_t position, costeer_choice *out, bool *is_certain)
+{
+    const inputs in = {.deltas = deltas, .n_deltas = n_deltas, .position = position};
+    proof found;
+    const costeer_err code = choose_and_prove(chooser, base, &in, false, out, &found, NULL);
+    *is_certain = code == COSTEER_OK && found.is_certain;
+    return code;
+}
+
 /* No deeper base is available, or none may be asked for. */
 static costeer_err keep_unproved(const cs_chooser *chooser, const costeer_base *base, costeer_position *at, costeer_error *err)
 {

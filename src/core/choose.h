@@ -20,6 +20,10 @@ void cs_chooser_accept(cs_chooser *chooser, int32_t token);
 costeer_err cs_chooser_choose(cs_chooser *chooser, const costeer_base *base, const costeer_delta *deltas, size_t n_deltas,
                               int32_t position, costeer_choice *out, costeer_error *err);
 
+/** The same with other deltas than those of the choice that was made, and whether the entries at hand prove it. */
+costeer_err cs_chooser_choose_again(cs_chooser *chooser, const costeer_base *base, const costeer_delta *deltas, size_t n_deltas,
+                                    int32_t position, costeer_choice *out, bool *is_certain);
+
 /**
  * Choose as the full vocabulary would, asking the cloud for exact values and for more of them as long as that is not certain.
  *

@@ -6,12 +6,18 @@
 #ifndef CS_CORE_FOLLOWER_H
 #define CS_CORE_FOLLOWER_H
 
+#include "core/limits.h"
+
 #include <costeer/session.h>
 
 typedef struct cs_follower {
     costeer_delta_source *source; /* NULL: nothing is steered, and none of the rest is used */
     size_t n_deltas;              /* 0 without a source */
     costeer_delta deltas[COSTEER_DELTAS_MAX];
+    double weights[COSTEER_DELTAS_MAX]; /* of the deltas, before limits */
+    costeer_delta_limits limits;
+    cs_limits_state states[COSTEER_DELTAS_MAX]; /* of the deltas as read, where there are limits */
+    bool is_read;                               /* deltas hold what follows the last token given */
     double context_weights[COSTEER_DELTAS_MAX];
     double draft_weights[COSTEER_DELTAS_MAX]; /* the same times the strength */
     size_t n_given;                           /* tokens of the answer that the source was given */
@@ -23,10 +29,10 @@ typedef struct cs_follower {
 void cs_follower_init(cs_follower *follower, costeer_delta_source *source, const costeer_session_params *params);
 
 /** A new answer begins: nothing of it was given yet. */
-void cs_follower_reset(cs_follower *follower, double strength);
+void cs_follower_reset(cs_follower *follower, const costeer_session_params *params);
 
-/** The weights of the deltas from here on: strength times each context's own. */
-void cs_follower_set_strength(cs_follower *follower, double strength);
+/** The SLM goes on alone from here on: amateur + weight·(expert − amateur), of one context the expert itself, without limits. */
+void cs_follower_go_alone(cs_follower *follower);
 
 /** Read the prompts. `us` grows by the time that it took. */
 costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error *err);
@@ -34,8 +40,14 @@ costeer_err cs_follower_begin(cs_follower *follower, int64_t *us, costeer_error 
 /** See to it that the source has been given the answer's first n tokens; one step at most. */
 costeer_err cs_follower_follow(cs_follower *follower, const int32_t *tokens, size_t n, int64_t *us, costeer_error *err);
 
-/** Fill deltas with what follows the last token given. */
-void cs_follower_read(cs_follower *follower);
+/** Fill deltas with what follows the last token given, limits applied; nothing to do when they are. Errors of the limits. */
+costeer_err cs_follower_read(cs_follower *follower, int32_t n_vocab, int64_t *us, costeer_error *err);
+
+/** Whether there are limits, so that noise of the SLM may move more than scores. */
+bool cs_follower_is_limited(const cs_follower *follower);
+
+/** The deltas as read, [n_deltas], with limits as if the SLM were off by so many nats (cs_limits_apply). */
+void cs_follower_with_noise(const cs_follower *follower, double noise, costeer_delta *out);
 
 /** Logits of what would be said without cloud and context, of the width of the vocabulary; valid as long as what read gave. */
 const float *cs_follower_alone(const cs_follower *follower);
@@ -45,6 +57,9 @@ const float *cs_follower_alone(const cs_follower *follower);
  * normalised distributions. Costs passes over the vocabulary: for traces, not for choosing.
  */
 double cs_follower_delta(const cs_follower *follower, int32_t n_vocab, int32_t token);
+
+/** What the deltas add to a token's score, in nats, normalised as above. Passes over the vocabulary, too. */
+double cs_follower_gain(const cs_follower *follower, int32_t n_vocab, int32_t token);
 
 /** Batches that the source has computed for this answer after its prompts. */
 int32_t cs_follower_n_batches(const cs_follower *follower);

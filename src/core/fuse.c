@@ -27,7 +27,7 @@ static const struct cs_fuse_kernel *best_kernel(void)
     return kernel != NULL ? kernel : cs_fuse_kernel_plain();
 }
 
-static const struct cs_fuse_kernel *current_kernel(void)
+const struct cs_fuse_kernel *cs_fuse_kernel_current(void)
 {
     const struct cs_fuse_kernel *kernel = atomic_load_explicit(&active_kernel, memory_order_relaxed);
     if (kernel == NULL) {
@@ -51,15 +51,29 @@ bool cs_fuse_force_isa(const char *name)
 
 const char *costeer_fuse_isa(void)
 {
-    return current_kernel()->name;
+    return cs_fuse_kernel_current()->name;
 }
 
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
+
+static struct cs_fuse_term make_term(const costeer_delta *delta)
+{
+    if (!delta->is_limited) {
+        return (struct cs_fuse_term){delta->expert, delta->amateur, delta->weight, -INFINITY, 0};
+    }
+    const bool is_away = delta->weight < 0;
+    return (struct cs_fuse_term){.expert = is_away ? delta->amateur : delta->expert,
+                                 .amateur = is_away ? delta->expert : delta->amateur,
+                                 .weight = fabs(delta->weight),
+                                 .floor = delta->floor,
+                                 .shift = delta->shift};
+}
 
 costeer_err cs_fuse_terms_init(struct cs_fuse_terms *terms, const costeer_delta *deltas, size_t n_deltas, const char *component,
                                costeer_error *err)
 {
     terms->n = 0;
+    terms->is_limited = false;
     if (n_deltas > COSTEER_DELTAS_MAX) {
         return cs_error_set(err, COSTEER_EINVAL, component, "%zu deltas were given; at most %d can be fused", n_deltas,
                             COSTEER_DELTAS_MAX);
@@ -78,7 +92,12 @@ costeer_err cs_fuse_terms_init(struct cs_fuse_terms *terms, const costeer_delta 
         if (deltas[j].expert == NULL || deltas[j].amateur == NULL) {
             return cs_error_set(err, COSTEER_EINVAL, component, "delta %zu has no expert or no amateur", j);
         }
-        terms->term[terms->n++] = (struct cs_fuse_term){deltas[j].expert, deltas[j].amateur, deltas[j].weight};
+        if (deltas[j].is_limited && (isnan(deltas[j].floor) || !isfinite(deltas[j].shift))) {
+            return cs_error_set(err, COSTEER_EINVAL, component, "delta %zu has floor %g and shift %g; they must be numbers", j,
+                                deltas[j].floor, deltas[j].shift);
+        }
+        terms->term[terms->n++] = make_term(&deltas[j]);
+        terms->is_limited = terms->is_limited || deltas[j].is_limited;
     }
     return COSTEER_OK;
 }
@@ -143,8 +162,7 @@ static costeer_err score_checked(float base, const struct cs_fuse_terms *terms, 
         if (base == -INFINITY || (expert == -INFINITY && amateur == -INFINITY)) {
             continue; /* excluded by the base; or impossible with and without the context, which then says nothing */
         }
-        const double delta = (double)expert - (double)amateur;
-        const double weighted = terms->term[j].weight * delta;
+        const double weighted = terms->term[j].weight * cs_fuse_delta(&terms->term[j], token);
         if (weighted == INFINITY) {
             return overflowed(err, "the weighted delta", weighted, token);
         }
@@ -178,7 +196,7 @@ static costeer_err block_checked(const float *base, const struct cs_fuse_terms *
 costeer_err cs_fuse_block(const float *base, const struct cs_fuse_terms *terms, size_t first, size_t n, double *scores,
                           double *max, costeer_error *err)
 {
-    if (current_kernel()->block(base, terms, first, n, scores, max)) {
+    if (cs_fuse_kernel_current()->block(base, terms, first, n, scores, max)) {
         return COSTEER_OK;
     }
     return block_checked(base, terms, first, n, scores, max, err);

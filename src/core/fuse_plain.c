@@ -14,14 +14,14 @@
 #endif
 
 /* Four tokens a turn, one for each partial result; inlined with a constant number of terms it needs no inner loop. */
-static inline bool block_body(const float *base, const struct cs_fuse_term *terms, const size_t n_terms, size_t first, size_t n,
-                              double *const scores, double *max)
+static inline bool block_body(const float *base, const struct cs_fuse_term *terms, const size_t n_terms, const bool is_limited,
+                              size_t first, size_t n, double *const scores, double *max)
 {
     double best[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
     double sum[4] = {0, 0, 0, 0};
     for (size_t i = 0; i < n; i += 4) {
         for (size_t lane = 0; lane < 4 && i + lane < n; lane++) {
-            const double score = cs_fuse_score(base[i + lane], terms, n_terms, first + i + lane);
+            const double score = cs_fuse_score(base[i + lane], terms, n_terms, is_limited, first + i + lane);
             best[lane] = score > best[lane] ? score : best[lane];
             sum[lane] += score;
             if (scores != NULL) {
@@ -37,13 +37,26 @@ static inline bool block_body(const float *base, const struct cs_fuse_term *term
 
 static bool block(const float *base, const struct cs_fuse_terms *terms, size_t first, size_t n, double *scores, double *max)
 {
-    if (terms->n == 1 && scores == NULL) {
-        return block_body(base, terms->term, 1, first, n, NULL, max);
+    if (terms->is_limited) {
+        return block_body(base, terms->term, terms->n, true, first, n, scores, max);
     }
-    return block_body(base, terms->term, terms->n, first, n, scores, max);
+    if (terms->n == 1 && scores == NULL) {
+        return block_body(base, terms->term, 1, false, first, n, NULL, max);
+    }
+    return block_body(base, terms->term, terms->n, false, first, n, scores, max);
 }
 
-static const struct cs_fuse_kernel kernel = {"plain", block};
+/* Two doubles: what all 64-bit machines have a vector for. */
+#define MOMENTS_LANES 2
+#define MOMENTS_TARGET
+#define MOMENTS_LOAD(from) ((moments_double){(double)(from)[0], (double)(from)[1]})
+#define MOMENTS_CHOOSE(is_a, a, b) \
+    ((moments_double)(((moments_bits)(is_a) & (moments_bits)(a)) | (~(moments_bits)(is_a) & (moments_bits)(b))))
+#define MOMENTS_MAX(a, b) MOMENTS_CHOOSE((a) > (b), a, b)
+#define MOMENTS_MIN(a, b) MOMENTS_CHOOSE((a) < (b), a, b)
+#include "core/fuse_moments.h"
+
+static const struct cs_fuse_kernel kernel = {"plain", block, moments};
 
 const struct cs_fuse_kernel *cs_fuse_kernel_plain(void)
 {

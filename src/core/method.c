@@ -50,6 +50,39 @@ static const costeer_method methods[] = {
      .rule = COSTEER_WEIGHT_FTRL,
      .strength = COSTEER_UPDATE,
      .top_p = 1.0},
+    {.name = "costeer-plausible",
+     .title = "CoSteer, plausible",
+     .note = "no token gains that the SLM with the context holds for unlikely",
+     .base = COSTEER_SOURCE_LLM,
+     .expert = COSTEER_SOURCE_SLM_WITH,
+     .amateur = COSTEER_SOURCE_SLM,
+     .rule = COSTEER_WEIGHT_FTRL,
+     .strength = COSTEER_UPDATE,
+     .limits = {.plausibility = 0.1},
+     .takes_limits = true,
+     .top_p = 1.0},
+    {.name = "costeer-divergence",
+     .title = "CoSteer, by divergence",
+     .note = "steers less where the context changes little",
+     .base = COSTEER_SOURCE_LLM,
+     .expert = COSTEER_SOURCE_SLM_WITH,
+     .amateur = COSTEER_SOURCE_SLM,
+     .rule = COSTEER_WEIGHT_FTRL,
+     .strength = COSTEER_UPDATE,
+     .limits = {.divergence = 1.0},
+     .takes_limits = true,
+     .top_p = 1.0},
+    {.name = "costeer-whole",
+     .title = "CoSteer, whole words",
+     .note = "both limits, and a larger strength",
+     .base = COSTEER_SOURCE_LLM,
+     .expert = COSTEER_SOURCE_SLM_WITH,
+     .amateur = COSTEER_SOURCE_SLM,
+     .rule = COSTEER_WEIGHT_FREE,
+     .weight = 2.5,
+     .limits = {.plausibility = 0.1, .divergence = 0.5},
+     .takes_limits = true,
+     .top_p = 1.0},
     {.name = "lightcosteer",
      .title = "LightCoSteer",
      .note = "one step of the update",
@@ -58,6 +91,7 @@ static const costeer_method methods[] = {
      .amateur = COSTEER_SOURCE_SLM,
      .rule = COSTEER_WEIGHT_FTRL_ONCE,
      .strength = LIGHT_UPDATE,
+     .takes_limits = true,
      .top_p = 1.0},
     {.name = "adacosteer",
      .title = "AdaCoSteer",
@@ -67,6 +101,7 @@ static const costeer_method methods[] = {
      .amateur = COSTEER_SOURCE_SLM,
      .rule = COSTEER_WEIGHT_FTRL,
      .strength = COSTEER_UPDATE,
+     .takes_limits = true,
      .top_p = 1.0,
      .gate = COSTEER_GATE_ADA},
     {.name = "context-steering",
@@ -104,6 +139,7 @@ static const costeer_method methods[] = {
      .amateur = COSTEER_SOURCE_SLM,
      .rule = COSTEER_WEIGHT_FREE,
      .weight = 1.0,
+     .takes_limits = true,
      .top_p = 1.0},
 };
 
@@ -206,7 +242,7 @@ static costeer_strength_params merge(const costeer_method *method, const costeer
 costeer_err costeer_method_compute_weight(const costeer_method *method, const costeer_method_settings *settings, double *out,
                                           costeer_error *err)
 {
-    static const costeer_method_settings none = {.weight = NAN, .alpha = NAN, .beta = NAN, .lambda = NAN, .eta = NAN};
+    const costeer_method_settings none = COSTEER_METHOD_SETTINGS_NONE;
     if (method == NULL || out == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "method", "method and out must not be NULL");
     }
@@ -231,4 +267,38 @@ costeer_err costeer_method_compute_weight(const costeer_method *method, const co
     }
     const costeer_strength_params params = merge(method, settings);
     return costeer_strength_compute(&params, out, err);
+}
+
+/* ---- the limits -------------------------------------------------------------------------------------------------- */
+
+static costeer_err refuse_limit(const costeer_method *method, const char *limit, costeer_error *err)
+{
+    if (method->expert == COSTEER_SOURCE_SLM_WITH) {
+        return cs_error_set(err, COSTEER_EINVAL, "method", "%s has no %s: it is as published; use costeer-%s", method->name,
+                            limit, strcmp(limit, "plausibility") == 0 ? "plausible" : limit);
+    }
+    return cs_error_set(err, COSTEER_EINVAL, "method", "%s has no %s: it %s; leave it out", method->name, limit,
+                        method->expert == COSTEER_SOURCE_NONE ? "has no deltas to limit"
+                                                              : "is steered by the LLM, not by the SLM");
+}
+
+costeer_err costeer_method_find_limits(const costeer_method *method, const costeer_method_settings *settings,
+                                       costeer_delta_limits *out, costeer_error *err)
+{
+    if (method == NULL || out == NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "method", "method and out must not be NULL");
+    }
+    costeer_delta_limits limits = method->limits;
+    const bool has_plausibility = settings != NULL && !isnan(settings->plausibility);
+    const bool has_divergence = settings != NULL && !isnan(settings->divergence);
+    if ((has_plausibility || has_divergence) && !method->takes_limits) {
+        return refuse_limit(method, has_plausibility ? "plausibility" : "divergence", err);
+    }
+    limits.plausibility = has_plausibility ? settings->plausibility : limits.plausibility;
+    limits.divergence = has_divergence ? settings->divergence : limits.divergence;
+    const costeer_err bad = costeer_delta_limits_check(&limits, err);
+    if (bad == COSTEER_OK) {
+        *out = limits;
+    }
+    return bad;
 }

@@ -95,7 +95,8 @@ static costeer_err check_params(const costeer_session_params *params, size_t n_d
         return invalid(err, "stop must not be NULL when n_stop is not 0");
     }
     costeer_gate unused;
-    return costeer_gate_init(&params->gate, &unused, err);
+    const costeer_err code = costeer_delta_limits_check(&params->limits, err);
+    return code == COSTEER_OK ? costeer_gate_init(&params->gate, &unused, err) : code;
 }
 
 static costeer_err check_parts(const costeer_cloud *cloud, const costeer_delta_source *deltas, const costeer_vocab *vocab,
@@ -214,6 +215,26 @@ static costeer_err follow(costeer_session *session, size_t n, int64_t *slm_us, c
     return cs_follower_follow(&session->slm, session->tokens, n, slm_us, err);
 }
 
+/*
+ * Whether noise of the SLM could move the choice by way of the limits: they cut at a value, and the divergence weighs all of a
+ * delta. So the choice is made again with as much less and as much more steering as noise allows.
+ */
+static bool limits_are_near(cs_chooser *chooser, const cs_follower *slm, const costeer_base *base, const costeer_position *at)
+{
+    costeer_delta deltas[COSTEER_DELTAS_MAX];
+    for (int side = -1; side <= 1; side += 2) {
+        costeer_choice again;
+        bool is_certain;
+        cs_follower_with_noise(slm, side * COSTEER_NEAR_TIE_DELTA, deltas);
+        const costeer_err code = cs_chooser_choose_again(chooser, base, deltas, slm->n_deltas, at->position, &again, &is_certain);
+        if (code != COSTEER_OK || again.token != at->token || (at->certified && !is_certain) ||
+            again.margin < costeer_near_tie_bound(deltas, slm->n_deltas)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The rest of a position whose choice is made. */
 static costeer_err complete(costeer_session *session, const costeer_base *base, int32_t own_token, const costeer_choice *choice,
                             costeer_position *at, costeer_error *err)
@@ -226,10 +247,20 @@ static costeer_err complete(costeer_session *session, const costeer_base *base, 
     at->steered = at->token != own_token;
     at->n_entries = base->ids == NULL ? session->vocab.n_vocab : base->n;
     at->is_end = session->vocab.is_end(session->vocab.model, at->token);
+    if (n_deltas > 0 && !at->near_tie && cs_follower_is_limited(&session->slm)) {
+        const int64_t start = cs_clock_us();
+        at->near_tie = limits_are_near(session->chooser, &session->slm, base, at);
+        at->fuse_us += cs_clock_us() - start;
+    }
     if (session->details == NULL) {
         return COSTEER_OK;
     }
+    at->n_weights = (int32_t)n_deltas;
+    for (size_t i = 0; i < n_deltas; i++) {
+        at->weights[i] = session->slm.deltas[i].weight;
+    }
     at->delta = n_deltas == 0 ? 0.0 : cs_follower_delta(&session->slm, session->vocab.n_vocab, at->token);
+    at->gain = n_deltas == 0 ? 0.0 : cs_follower_gain(&session->slm, session->vocab.n_vocab, at->token);
     return cs_details_fill(session->details, base, session->slm.deltas, n_deltas, session->vocab.n_vocab, at, err);
 }
 
@@ -247,14 +278,11 @@ static costeer_err receive(costeer_session *session, costeer_distribution *base,
     return cs_chooser_ask_gate(session->chooser, session->cloud, &session->gate, base, at, err);
 }
 
-/* Bring the SLM to this position and read what it says. */
-static costeer_err consult(costeer_session *session, costeer_position *at, costeer_error *err)
+/* Bring the SLM to where the answer is and read what it says. */
+static costeer_err consult(costeer_session *session, int64_t *slm_us, costeer_error *err)
 {
-    const costeer_err code = follow(session, session->n_tokens, &at->slm_us, err);
-    if (code == COSTEER_OK) {
-        cs_follower_read(&session->slm);
-    }
-    return code;
+    const costeer_err code = follow(session, session->n_tokens, slm_us, err);
+    return code == COSTEER_OK ? cs_follower_read(&session->slm, session->vocab.n_vocab, slm_us, err) : code;
 }
 
 /* Choose the token from what the cloud has sent. */
@@ -275,7 +303,7 @@ static costeer_err decide(costeer_session *session, costeer_distribution *base, 
 /* Choose a token without the cloud: the SLM with the contexts. What it says alone takes the place of the base. */
 static costeer_err decide_locally(costeer_session *session, costeer_position *at, costeer_error *err)
 {
-    costeer_err code = consult(session, at, err);
+    costeer_err code = consult(session, &at->slm_us, err);
     if (code != COSTEER_OK) {
         return code;
     }
@@ -394,7 +422,7 @@ static costeer_err settle(costeer_session *session, costeer_err code, const cost
     report->cloud_status = code;
     report->cloud_error = *failure;
     session->is_local = true;
-    cs_follower_set_strength(&session->slm, 1.0); /* amateur + weight·(expert − amateur): of one context, the expert itself */
+    cs_follower_go_alone(&session->slm);
     close_cloud(session);
     return COSTEER_OK;
 }
@@ -422,7 +450,7 @@ static costeer_err choose_with_cloud(costeer_session *session, costeer_position 
     costeer_error failure = {.code = COSTEER_OK};
     costeer_err code = settle(session, receive(session, &base, at, &failure), &failure, report, err);
     if (code == COSTEER_OK && !session->is_local && !at->gated) {
-        code = consult(session, at, err);
+        code = consult(session, &at->slm_us, err);
     }
     if (code == COSTEER_OK && !session->is_local) {
         code = settle(session, decide(session, &base, at, &failure), &failure, report, err);
@@ -512,7 +540,11 @@ static costeer_err run_positions(costeer_session *session, int64_t start, costee
             report->finish = finish;
             return COSTEER_OK;
         }
-        code = code == COSTEER_OK && !lags(session) ? follow(session, session->n_tokens, &slm_us, err) : code;
+        if (code == COSTEER_OK && !lags(session)) {
+            /* limits take a pass over the rows: now, while the cloud computes */
+            code = cs_follower_is_limited(&session->slm) ? consult(session, &slm_us, err)
+                                                         : follow(session, session->n_tokens, &slm_us, err);
+        }
     }
     return code;
 }
@@ -528,7 +560,7 @@ costeer_err costeer_session_run(costeer_session *session, const int32_t *prompt,
     session->n_answer = 0;
     session->is_local = false;
     session->gate = (costeer_gate){.params = session->params.gate};
-    cs_follower_reset(&session->slm, session->params.strength);
+    cs_follower_reset(&session->slm, &session->params);
     cs_chooser_reset(session->chooser);
     cs_text_out_reset(session->text);
     cs_thinking_reset(session->thinking);

@@ -92,6 +92,10 @@ static costeer_err draft_private(costeer_slm *slm, const costeer_draft_params *p
     for (size_t i = 0; i < n; i++) {
         deltas[i] = (costeer_delta){
             .expert = cs_lookahead_last(slm->ahead, (int32_t)i + 1), .amateur = base.values, .weight = params->weights[i]};
+        code = code == COSTEER_OK ? costeer_delta_limit(&deltas[i], &params->limits, slm->n_vocab, err) : code;
+    }
+    if (code != COSTEER_OK) {
+        return code;
     }
     code = costeer_fuse_policy(&base, deltas, n, slm->n_vocab, slm->log_policy, &choice, err);
     if (code == COSTEER_OK && exp(slm->log_policy[choice.token]) >= params->confidence) {
@@ -179,11 +183,13 @@ static const float *alone_translated(costeer_delta_source *self)
     return cs_translate_alone(((costeer_slm *)self)->translate);
 }
 
-static void normalisers_translated(costeer_delta_source *self, size_t i, double *expert, double *amateur)
+static void rows_translated(costeer_delta_source *self, size_t i, costeer_slm_rows *out)
 {
-    const cs_translate *translate = ((costeer_slm *)self)->translate;
-    *expert = cs_translate_normaliser(translate, (int32_t)i + 1);
-    *amateur = cs_translate_normaliser(translate, 0);
+    const costeer_slm *slm = (const costeer_slm *)self;
+    out->expert = cs_translate_own_row(slm->translate, (int32_t)i + 1);
+    out->amateur = cs_translate_own_row(slm->translate, 0);
+    out->n = slm->n_vocab;
+    out->is_normalised = cs_translate_is_normalised(slm->translate);
 }
 
 static const costeer_delta_source_ops translated_ops = {.begin = begin_translated,
@@ -191,7 +197,7 @@ static const costeer_delta_source_ops translated_ops = {.begin = begin_translate
                                                         .read = read_translated,
                                                         .alone = alone_translated,
                                                         .weigh = weigh_translated,
-                                                        .normalisers = normalisers_translated,
+                                                        .rows = rows_translated,
                                                         .count_batches = count_batches};
 
 /* What the SLM follows: its own tokens (SAME), others', or text. */

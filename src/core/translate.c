@@ -200,9 +200,15 @@ void cs_translate_read(cs_translate *translate, costeer_delta *deltas, size_t n_
     }
 }
 
-double cs_translate_normaliser(const cs_translate *translate, int32_t s)
+const float *cs_translate_own_row(const cs_translate *translate, int32_t s)
 {
-    return translate->byte != NULL ? 0.0 : costeer_logsumexp(cs_lookahead_logits(translate->params.ahead, s), translate->n_slm);
+    return translate->byte != NULL ? cs_translate_byte_own_row(translate->byte, s)
+                                   : cs_lookahead_logits(translate->params.ahead, s);
+}
+
+bool cs_translate_is_normalised(const cs_translate *translate)
+{
+    return translate->byte != NULL;
 }
 
 const float *cs_translate_alone(cs_translate *translate)

@@ -44,9 +44,12 @@ costeer_err cs_translate_step(cs_translate *translate, const int32_t *tokens, si
  * step. */
 void cs_translate_read(cs_translate *translate, costeer_delta *deltas, size_t n_deltas);
 
-/** What to subtract from a sequence's row to have log-probabilities of the SLM: byte's are some already, 0. Valid as long as what
- * read gave. */
-double cs_translate_normaliser(const cs_translate *translate, int32_t sequence);
+/** The SLM's own logits of a sequence, over its vocabulary, behind all of the answer's tokens; for byte, behind all tokens of its
+ * text. Valid as long as what read gave. */
+const float *cs_translate_own_row(const cs_translate *translate, int32_t sequence);
+
+/** True when what read gives is log-probabilities (byte); else it is logits on the scale of the SLM's own. */
+bool cs_translate_is_normalised(const cs_translate *translate);
 
 /** Log-weights [n_llm] of what the amateur would say alone. map: for the tokens that both have, −inf for the others. byte: for
  * all that are text; what read gave is made anew to go with it. */

@@ -539,6 +539,11 @@ const float *cs_translate_byte_row(const cs_translate_byte *byte, int32_t sequen
     return byte->out + (size_t)sequence * (size_t)byte->n_llm;
 }
 
+const float *cs_translate_byte_own_row(const cs_translate_byte *byte, int32_t sequence)
+{
+    return cs_tree_row(byte->tree, byte->at_end, sequence);
+}
+
 /* Prefix masses are no distribution over tokens: without a base that is one, the shortest token would always win. So all rows are
  * made anew as one, also those that were read: their difference is then again what the contexts do. */
 const float *cs_translate_byte_alone(cs_translate_byte *byte)

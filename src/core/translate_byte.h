@@ -14,6 +14,7 @@ costeer_err cs_translate_byte_step(cs_translate_byte *byte, const int32_t *token
 
 /** [n_llm] log of the probability that the text goes on with each of the LLM's tokens. */
 const float *cs_translate_byte_row(const cs_translate_byte *byte, int32_t sequence);
+const float *cs_translate_byte_own_row(const cs_translate_byte *byte, int32_t sequence);
 const float *cs_translate_byte_alone(cs_translate_byte *byte);
 
 #endif

@@ -62,6 +62,7 @@ static costeer_session_params make_params(const costeer_eval *eval, const costee
     costeer_session_params params = eval->params.session;
     const bool is_steered = parts->deltas != NULL;
     params.strength = item->strength;
+    params.limits = item->limits;
     params.context_weights = NULL;
     params.max_tokens = row->max_tokens;
     params.private_drafts = params.private_drafts && is_steered;

@@ -2,7 +2,7 @@
  * The items of a run: methods times the values of the sweeps. Pure.
  *
  * Settings and sweeps go to the methods that have the parameter. Whether a method has it is asked of the methods' own table, by
- * computing a weight with the published value of that parameter alone.
+ * computing weight and limits with the published value of that parameter alone.
  */
 #include "util/error.h"
 #include "util/parse.h"
@@ -20,14 +20,15 @@
 static const struct parameter {
     const char *name;
     double published;
-} parameters[] = {{"strength", 1.0}, {"T", 20.0}, {"alpha", 2.0}, {"beta", 1.0}, {"lambda", 2.0}, {"eta", 10.0}};
+} parameters[] = {{"strength", 1.0}, {"T", 20.0},   {"alpha", 2.0},        {"beta", 1.0},
+                  {"lambda", 2.0},   {"eta", 10.0}, {"plausibility", 0.1}, {"divergence", 1.0}};
 
 #define N_PARAMETERS (sizeof parameters / sizeof parameters[0])
 
 static void set(costeer_method_settings *settings, const char *parameter, double value)
 {
-    double *const fields[N_PARAMETERS] = {&settings->weight, NULL,          &settings->alpha, &settings->beta,
-                                          &settings->lambda, &settings->eta};
+    double *const fields[N_PARAMETERS] = {&settings->weight, NULL,           &settings->alpha,        &settings->beta,
+                                          &settings->lambda, &settings->eta, &settings->plausibility, &settings->divergence};
     for (size_t i = 0; i < N_PARAMETERS; i++) {
         if (strcmp(parameters[i].name, parameter) != 0) {
             continue;
@@ -43,9 +44,10 @@ static void set(costeer_method_settings *settings, const char *parameter, double
 /* The value of a setting; NaN: not set. */
 static double get(const costeer_method_settings *settings, size_t parameter)
 {
-    const double values[N_PARAMETERS] = {settings->weight, settings->T != 0 ? (double)settings->T : (double)NAN,
-                                         settings->alpha,  settings->beta,
-                                         settings->lambda, settings->eta};
+    const double values[N_PARAMETERS] = {settings->weight,       settings->T != 0 ? (double)settings->T : (double)NAN,
+                                         settings->alpha,        settings->beta,
+                                         settings->lambda,       settings->eta,
+                                         settings->plausibility, settings->divergence};
     return values[parameter];
 }
 
@@ -53,8 +55,10 @@ static bool has(const costeer_method *method, size_t parameter)
 {
     costeer_method_settings settings = COSTEER_METHOD_SETTINGS_NONE;
     double weight;
+    costeer_delta_limits limits;
     set(&settings, parameters[parameter].name, parameters[parameter].published);
-    return costeer_method_compute_weight(method, &settings, &weight, NULL) == COSTEER_OK;
+    return costeer_method_compute_weight(method, &settings, &weight, NULL) == COSTEER_OK &&
+           costeer_method_find_limits(method, &settings, &limits, NULL) == COSTEER_OK;
 }
 
 static size_t index_of(const char *parameter)
@@ -71,7 +75,8 @@ static size_t index_of(const char *parameter)
 static costeer_err malformed(const char *text, costeer_error *err)
 {
     return cs_error_set(err, COSTEER_EINVAL, "eval",
-                        "\"%.60s\" is no sweep; give NAME=FROM:TO:STEP with NAME one of strength, T, alpha, beta, lambda, eta",
+                        "\"%.60s\" is no sweep; give NAME=FROM:TO:STEP with NAME one of strength, T, alpha, beta, lambda, eta, "
+                        "plausibility, divergence",
                         text);
 }
 
@@ -181,7 +186,8 @@ static costeer_err add_item(list *out, const costeer_eval_items_params *params, 
         item->value = value;
         snprintf(item->label, sizeof item->label, "%s %s=%.10g", method->name, sweep->parameter, value);
     }
-    const costeer_err code = costeer_method_compute_weight(method, &settings, &item->strength, err);
+    costeer_err code = costeer_method_compute_weight(method, &settings, &item->strength, err);
+    code = code == COSTEER_OK ? costeer_method_find_limits(method, &settings, &item->limits, err) : code;
     out->n += code == COSTEER_OK ? 1 : 0;
     return code;
 }
@@ -213,16 +219,22 @@ static bool any_has(const costeer_eval_items_params *params, size_t parameter)
     return found;
 }
 
+/* Whether a parameter is one of those that the weight is made of. */
+static bool is_part(size_t parameter)
+{
+    return parameter > 0 && parameter < index_of("plausibility");
+}
+
 /* A weight would hide whatever it is made of. */
 static costeer_err check_weight(const costeer_eval_items_params *params, costeer_error *err)
 {
     bool has_parts = false;
     for (size_t i = 1; i < N_PARAMETERS; i++) {
-        has_parts = has_parts || !isnan(get(&params->settings, i));
+        has_parts = has_parts || (is_part(i) && !isnan(get(&params->settings, i)));
     }
     for (size_t i = 0; i < params->n_sweeps; i++) {
         const bool is_weight = strcmp(params->sweeps[i].parameter, "strength") == 0;
-        if (!is_weight && !isnan(params->settings.weight)) {
+        if (is_part(index_of(params->sweeps[i].parameter)) && !isnan(params->settings.weight)) {
             return cs_error_set(err, COSTEER_EINVAL, "eval",
                                 "a strength is given, which takes the place of %s; sweep the strength",
                                 params->sweeps[i].parameter);

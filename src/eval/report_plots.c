@@ -214,11 +214,18 @@ static bool collect_series(sweep_series *series, const costeer_eval_report *repo
     return series->points != NULL;
 }
 
+/* Limits act at each position by themselves: their sweeps have one strength. */
+static bool is_limit(const char *parameter)
+{
+    return strcmp(parameter, "plausibility") == 0 || strcmp(parameter, "divergence") == 0;
+}
+
 static bool collect_sweeps(sweep_plot *plot, const costeer_eval_report *report, cs_measure_id measure)
 {
     plot->n = 0;
     for (size_t i = 0; i < report->results.n_labels && plot->n < SERIES_MAX; i++) {
-        if (report->results.labels[i].parameter == NULL || cs_report_is_later_point(report, i)) {
+        const char *parameter = report->results.labels[i].parameter;
+        if (parameter == NULL || is_limit(parameter) || cs_report_is_later_point(report, i)) {
             continue;
         }
         if (!collect_series(&plot->series[plot->n], report, i, measure)) {

@@ -84,11 +84,11 @@ refused_with() {
 
 @test "bench fuse: three times and their ratios" {
     costeer bench fuse --n-vocab 2000 --repeat 3 --json >"$out"
-    json "$out" 'd["n_vocab"] == 2000 and min(d["choose_us"], d["loop_us"], d["read_us"]) > 0'
+    json "$out" 'd["n_vocab"] == 2000 and min(d["choose_us"], d["loop_us"], d["read_us"], d["limit_us"], d["limited_choose_us"]) > 0'
     json "$out" 'math.isclose(d["loop_ratio"], d["loop_us"] / d["choose_us"])'
     run --separate-stderr costeer bench fuse --n-vocab 2000 --repeat 3
     succeeded
-    [ "${#lines[@]}" -eq 4 ]
+    [ "${#lines[@]}" -eq 5 ]
 }
 
 @test "bench slm: the step of the built-in SLM" {

@@ -171,6 +171,22 @@ PY
     json_lines "$dir/results.jsonl" 'len(d) == 1 and d[0]["row"] == "1" and d[0]["metrics"]["rouge1"] is not None'
 }
 
+@test "a sweep of a limit runs the methods that take it; the published ones run as they are" {
+    costeer "${generic[@]}" --limit 2 --max-tokens 8 --method costeer --method costeer-whole --sweep plausibility=0:0.2:0.1 --out "$dir" --json \
+        >"$BATS_TEST_TMPDIR/out"
+    labels='["costeer", "costeer-whole plausibility=0", "costeer-whole plausibility=0.1", "costeer-whole plausibility=0.2"]'
+    json_lines "$dir/results.jsonl" "[x['label'] for x in d] == 2 * $labels"
+    json "$dir/run.json" '[(i["plausibility"], i["divergence"], i["strength"]) for i in d["items"]][1:] == [(0, 0.5, 2.5), (0.1, 0.5, 2.5), (0.2, 0.5, 2.5)]'
+    json "$dir/run.json" '(d["items"][0]["plausibility"], d["items"][0]["divergence"]) == (0, 0)'
+    costeer report "$dir" >/dev/null
+    grep -q 'costeer-whole plausibility=0.2' "$dir/report.md"
+    ! grep -q 'over strength' "$dir/report.html"
+    run --separate-stderr costeer "${generic[@]}" --method costeer --sweep divergence=0:1:1 --out "$dir.2"
+    failed_with 2 'divergence is swept, but none of the methods has it'
+    run --separate-stderr costeer "${generic[@]}" --method costeer-whole --sweep divergence=-1:1:1 --out "$dir.2"
+    failed_with 2 'divergence is -1'
+}
+
 @test "a sweep runs the methods that have the parameter, once a value" {
     costeer "${generic[@]}" --limit 2 --max-tokens 8 --method llm --method costeer --sweep strength=0:1:0.5 --sweep T=1:20:19 --out "$dir" --json >"$BATS_TEST_TMPDIR/out"
     labels='["llm", "costeer strength=0", "costeer strength=0.5", "costeer strength=1", "costeer T=1", "costeer T=20"]'

@@ -84,7 +84,7 @@ refuses() {
 @test "the help's table of methods has their strengths, and who sees the context" {
     costeer generate --help | sed '/^The text is printed/,$d' >"$BATS_TEST_TMPDIR/table"
     all=$(sed -nE 's/^  ([a-z+-]+) +(LLM|SLM).*/\1/p' "$BATS_TEST_TMPDIR/table")
-    [ "$(wc -l <<<"$all")" -eq 11 ]
+    [ "$(wc -l <<<"$all")" -eq 14 ]
     for method in $all; do
         tuned=()
         [ "$method" != proxy-tuning ] || tuned=(--tuned-slm "$slm")
@@ -92,6 +92,60 @@ refuses() {
         LINE=$(grep -F "  $method " "$BATS_TEST_TMPDIR/table") json "$out" \
             '(lambda line: ("shows the context" in line) == d["shows_context"] and (d["strength"] == 0 or format(round(d["strength"], 4), "g") in line.split()))(__import__("os").environ["LINE"])'
     done
+}
+
+# ---- limits ----
+
+@test "limits: the methods that have them are the published one with them, and without them they are it" {
+    generate >"$out"
+    generate --method costeer-plausible --plausibility 0 | diff "$out" -
+    generate --method costeer-divergence --divergence 0 | diff "$out" -
+    generate --method costeer-whole --plausibility 0 --divergence 0 --strength 1.7832568428338384 | diff "$out" -
+    generate --method costeer-whole >"$out"
+    generate --method costeer-plausible --strength 2.5 --divergence 0.5 | diff "$out" -
+    generate --method costeer-divergence --strength 2.5 --divergence 0.5 --plausibility 0.1 | diff "$out" -
+    ! generate --method costeer-whole --divergence 50 | diff -q "$out" -
+}
+
+@test "limits: --json and --trace tell what was applied" {
+    generate --method costeer-whole --base-top-k 8 --json --trace "$BATS_TEST_TMPDIR/trace" >"$out"
+    json "$out" 'd["strength"] == 2.5 and d["plausibility"] == 0.1 and d["divergence"] == 0.5 and d["certified"] == d["n_tokens"]'
+    json_lines "$BATS_TEST_TMPDIR/trace" 'all(len(x["weights"]) == 1 and 0 <= x["weights"][0] <= 2.5 for x in d)'
+    json_lines "$BATS_TEST_TMPDIR/trace" 'min(x["weights"][0] for x in d) < 1 and max(x["weights"][0] for x in d) == 2.5'
+    json_lines "$BATS_TEST_TMPDIR/trace" 'all(x["gain"] <= x["weights"][0] * x["delta"] + 1e-6 for x in d)'
+    generate --json --trace "$BATS_TEST_TMPDIR/trace" >"$out"
+    json "$out" 'd["plausibility"] == 0 and d["divergence"] == 0'
+    json_lines "$BATS_TEST_TMPDIR/trace" 'all(abs(x["gain"] - 1.7832568428338384 * x["delta"]) < 1e-6 for x in d)'
+    generate --method llm -q --trace "$BATS_TEST_TMPDIR/trace" >/dev/null
+    json_lines "$BATS_TEST_TMPDIR/trace" 'all(x["weights"] == [] and x["gain"] == 0 for x in d)'
+}
+
+@test "limits: with other vocabularies, gates, drawn tokens, several contexts and a tuned SLM" {
+    for vocab in byte map map-intersect; do
+        generate --method costeer-whole --slm "$COSTEER_MODELS_DIR/costeer-slm-other.gguf" --vocab "$vocab" --json >"$out"
+        json "$out" 'd["n_steered"] > 0 and d["certified"] == d["n_tokens"]'
+    done
+    generate --method costeer-whole --gate token --json >"$out"
+    json "$out" 'd["n_gated"] > 0 and d["n_steered"] > 0'
+    generate --method costeer-whole --temperature 0.7 --seed 5 --base-top-k 64 --json >"$out"
+    generate --method costeer-whole --temperature 0.7 --seed 5 --base-top-k 64 --json >"$BATS_TEST_TMPDIR/again"
+    AGAIN=$BATS_TEST_TMPDIR/again json "$out" 'd["text"] == json.load(open(__import__("os").environ["AGAIN"]))["text"] and d["uncertified"] == 0'
+    generate --method costeer-whole --context "$tone:-0.5" --json --trace "$BATS_TEST_TMPDIR/trace" >"$out"
+    json_lines "$BATS_TEST_TMPDIR/trace" 'all(len(x["weights"]) == 2 and x["weights"][0] >= 0 >= x["weights"][1] for x in d)'
+    costeer generate --max-tokens 30 --method proxy-tuning --tuned-slm "$llm" --plausibility 0.1 --divergence 0.5 --json "$query" >"$out"
+    json "$out" 'd["plausibility"] == 0.1 and d["divergence"] == 0.5'
+}
+
+@test "limits: what is refused, and what to use instead" {
+    refuses 'costeer has no plausibility: it is as published; use costeer-plausible$' --plausibility 0.1 --context "$notes"
+    refuses 'costeer has no divergence: it is as published; use costeer-divergence$' --divergence 1 --context "$notes"
+    refuses 'amulet has no plausibility: it is steered by the LLM' --method amulet --plausibility 0.1 --context "$notes"
+    refuses 'llm has no divergence: it has no deltas to limit' --method llm --divergence 1
+    refuses '--plausibility: 1.5 is not in \[0, 1\]' --method costeer-whole --plausibility 1.5 --context "$notes"
+    refuses '--plausibility: -0.1 is not in' --method costeer-whole --plausibility -0.1 --context "$notes"
+    refuses '--divergence: -1 is not in' --method costeer-whole --divergence -1 --context "$notes"
+    refuses '--divergence: "inf" is not a finite number' --method costeer-whole --divergence inf --context "$notes"
+    refuses 'costeer-whole has no T: its weight is one number' --method costeer-whole --T 3 --context "$notes"
 }
 
 # ---- what is told ----
@@ -232,7 +286,7 @@ refuses() {
 }
 
 @test "a method that needs a context, or a tuned SLM, says so" {
-    for method in llm+context slm+context costeer lightcosteer adacosteer context-steering linear-alignment amulet; do
+    for method in llm+context slm+context costeer costeer-whole lightcosteer adacosteer context-steering linear-alignment amulet; do
         refuses "--method ${method/+/\\+}: needs a --context FILE" --method "$method"
     done
     refuses '--method proxy-tuning: needs --tuned-slm FILE' --method proxy-tuning
@@ -285,9 +339,9 @@ compare() { costeer compare --context "$notes" --max-tokens 30 "$@" "$query"; }
     [[ $output == *"LLM alone"*"SLM alone"* && $output != *"like this"* ]]
 }
 
-@test "compare: as many columns as are wide enough, and all eleven methods" {
+@test "compare: as many columns as are wide enough, and all methods" {
     all=(--tuned-slm "$llm")
-    for method in llm llm+context slm slm+context costeer lightcosteer adacosteer context-steering linear-alignment amulet proxy-tuning; do
+    for method in llm llm+context slm slm+context costeer costeer-plausible costeer-divergence costeer-whole lightcosteer adacosteer context-steering linear-alignment amulet proxy-tuning; do
         all+=(--method "$method")
     done
     for columns in 60 80 130 170 240; do
@@ -297,7 +351,7 @@ lines = [line.rstrip("\n") for line in open(sys.argv[1])]
 width, across = int(sys.argv[2]), int(sys.argv[3])
 assert all(len(line) <= width for line in lines), width
 assert max(line.count("│") for line in lines) == across - 1, width
-for title in "LLM alone|LLM with the context|SLM alone|SLM with the context|CoSteer|LightCoSteer|AdaCoSteer|Context Steering|Linear Alignment|Amulet|Proxy-tuning".split("|"):
+for title in "LLM alone|LLM with the context|SLM alone|SLM with the context|CoSteer|CoSteer, plausible|CoSteer, by divergence|CoSteer, whole words|LightCoSteer|AdaCoSteer|Context Steering|Linear Alignment|Amulet|Proxy-tuning".split("|"):
     assert any(title in line for line in lines), title' "$out" "$columns" $((columns < 72 ? 1 : columns < 120 ? 2 : columns < 161 ? 3 : 4))
     done
     COLUMNS=130 compare --method llm --method costeer --method lightcosteer >"$out"

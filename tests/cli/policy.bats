@@ -42,6 +42,34 @@ PY
     json "$BATS_TEST_TMPDIR/out.json" 'd["log_policy"][2] == "-inf" and d["argmax"] == 0'
 }
 
+@test "limits: plausibility and divergence, against a computation in Python" {
+    write_case 'c.update(llm=[0, 0, 0, 0], slm_with=[2, 1.5, -3, -4], slm_without=[2, 0, -6, 2], plausibility=0.1, divergence=0.9)'
+    costeer policy "$case_file" >"$BATS_TEST_TMPDIR/out.json"
+    python3 - "$case_file" "$BATS_TEST_TMPDIR/out.json" <<'PY'
+import json, math, sys
+c, o = (json.load(open(path)) for path in sys.argv[1:])
+normal = lambda x: [v - math.log(sum(map(math.exp, x))) for v in x]
+p, q, base = normal(c["slm_with"]), normal(c["slm_without"]), c["llm"]
+kl = sum(math.exp(a) * (a - b) for a, b in zip(p, q))
+weight = o["strength"] * min(1, kl / c["divergence"])
+assert 0 < kl < c["divergence"]
+delta = [a - b if a >= max(p) + math.log(c["plausibility"]) else min(a - b, 0) for a, b in zip(p, q)]
+assert delta[2] == 0 < p[2] - q[2] and delta[1] > 0 > delta[3]
+want = normal([x + weight * d for x, d in zip(base, delta)])
+assert abs(o["weight"] - weight) < 1e-8, (o["weight"], weight)
+assert max(abs(a - b) for a, b in zip(want, o["log_policy"])) < 1e-8
+assert o["argmax"] == max(range(4), key=want.__getitem__)
+PY
+    for change in 'plausibility:2' 'plausibility:-1' 'divergence:-1'; do
+        write_case "c[\"${change%%:*}\"] = ${change#*:}"
+        run --separate-stderr costeer policy "$case_file"
+        failed_with 2 "${change%%:*} is ${change#*:}"
+    done
+    write_case 'c["plausibility"] = "much"'
+    run --separate-stderr costeer policy "$case_file"
+    failed_with 3 'field plausibility is not a number'
+}
+
 @test "a missing field is named" {
     for field in T alpha beta lambda_ eta llm slm_without slm_with; do
         write_case "del c[\"$field\"]"

@@ -73,11 +73,13 @@ showing=(llm+context context-steering linear-alignment amulet)
     [[ ${stderr_lines[-1]} == *" tok/s"* && ${stderr_lines[-1]} != *cloud* ]]
 }
 
-@test "gates and lightcosteer give the same through a node" {
+@test "gates, limits and lightcosteer give the same through a node" {
     for options in '--method lightcosteer' '--method adacosteer' '--gate token --gate-threshold 0.3' \
-        '--gate token --cloud-mode drafted'; do
+        '--gate token --cloud-mode drafted' '--method costeer-whole' '--method costeer-whole --cloud-mode lockstep' \
+        '--method costeer-whole --half-precision --base-top-k 4' '--method costeer-whole --cloud-mode drafted' \
+        '--method costeer-divergence --cloud-mode drafted --draft private' '--method costeer-plausible --gate token'; do
         # shellcheck disable=SC2086
-        costeer generate --context "$notes" --max-tokens 60 ${options/--cloud-mode drafted/} "$query" >"$out"
+        costeer generate --context "$notes" --max-tokens 60 $(sed -E 's/--(cloud-mode|draft|base-top-k) [a-z0-9]+//g; s/--half-precision//' <<<"$options") "$query" >"$out"
         # shellcheck disable=SC2086
         costeer generate "${cloud[@]}" $options "$query" | diff "$out" - || { echo "$options"; return 1; }
     done

@@ -133,6 +133,16 @@ static void test_allocations__none_per_token_when_sampled_with_everything_on(voi
     assert_int_equal(count_in_answer(params), 0);
 }
 
+static void test_allocations__none_per_token_with_limits(void **state)
+{
+    (void)state;
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    params.limits = (costeer_delta_limits){.plausibility = 0.1, .divergence = 0.5};
+    params.base_top_k = 4;
+    params.details = true;
+    assert_int_equal(count_in_answer(params), 0);
+}
+
 static void test_allocations__none_per_token_with_drafts_of_either_kind(void **state)
 {
     (void)state;
@@ -166,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_allocations__none_per_token_when_greedy),
         cmocka_unit_test(test_allocations__none_per_token_when_sparse_and_deepened),
         cmocka_unit_test(test_allocations__none_per_token_when_sampled_with_everything_on),
+        cmocka_unit_test(test_allocations__none_per_token_with_limits),
         cmocka_unit_test(test_allocations__none_per_token_with_drafts_of_either_kind),
         cmocka_unit_test(test_allocations__none_per_token_with_gates),
     };

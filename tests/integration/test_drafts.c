@@ -20,6 +20,8 @@
 #define N_EXPERTS   2
 #define N_VOCAB_MAX 4096
 
+static costeer_delta_limits limits; /* of private drafts */
+
 /* The same answer with and without drafts, side by side. */
 typedef struct twins {
     costeer_tokens prompts[1 + N_EXPERTS];
@@ -57,7 +59,7 @@ static int32_t draft(twins *t, int32_t n_max, bool is_private, double confidence
     costeer_error err = {0};
     int32_t n = -1;
     const costeer_draft_params params = {
-        .n_max = n_max, .is_private = is_private, .confidence = confidence, .weights = t->weights};
+        .n_max = n_max, .is_private = is_private, .confidence = confidence, .weights = t->weights, .limits = limits};
     costeer_delta_source *source = costeer_slm_delta_source(t->drafting);
     assert_ok(source->ops->draft(source, &params, token, tokens, &n, &err), &err);
     assert_true(n >= 0 && n <= n_max);
@@ -82,6 +84,9 @@ static void step_both(twins *t, int32_t token)
     const costeer_base base = {.values = a[0].amateur, .n = n_vocab};
     costeer_choice choice;
     assert_true(n_vocab <= N_VOCAB_MAX);
+    for (int i = 0; i < N_EXPERTS; i++) {
+        assert_int_equal(costeer_delta_limit(&a[i], &limits, n_vocab, NULL), COSTEER_OK);
+    }
     assert_int_equal(costeer_fuse_policy(&base, a, N_EXPERTS, n_vocab, t->log_policy, &choice, NULL), COSTEER_OK);
     t->best_log_policy = t->log_policy[choice.token];
     t->amateur = a[0].amateur;
@@ -153,6 +158,16 @@ static void test_slm__private_drafts_are_the_choice_with_the_contexts_while_it_i
     }
     print_message("taken: %d, %d, %d\n", n_taken[0], n_taken[1], n_taken[2]);
     assert_true(n_taken[0] >= n_taken[1] && n_taken[1] >= n_taken[2] && n_taken[0] > n_taken[2]);
+}
+
+static void test_slm__private_drafts_are_limited_as_the_answer_is(void **state)
+{
+    (void)state;
+    limits = (costeer_delta_limits){.plausibility = 0.1, .divergence = 0.5};
+    twins t = create_twins(N_DRAFTS);
+    assert_true(follow(&t, true, 1e-9) > 0);
+    free_twins(&t);
+    limits = (costeer_delta_limits){.plausibility = 0};
 }
 
 static void test_slm__a_private_draft_is_never_handed_out_as_a_public_one(void **state)
@@ -327,6 +342,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slm__public_drafts_change_nothing_but_the_time),
         cmocka_unit_test(test_slm__private_drafts_are_the_choice_with_the_contexts_while_it_is_sure),
+        cmocka_unit_test(test_slm__private_drafts_are_limited_as_the_answer_is),
         cmocka_unit_test(test_slm__a_private_draft_is_never_handed_out_as_a_public_one),
         cmocka_unit_test(test_slm__public_drafts_do_not_depend_on_the_contexts),
         cmocka_unit_test(test_slm__a_state_that_cannot_be_cut_is_computed_anew_and_drafts_end),

@@ -72,6 +72,30 @@ static void test_ensemble__adacosteer_ends_for_good_once_the_llm_is_sure(void **
     assert_true(ada.n_off > 0 || MAX_TOKENS < 24); /* too few tokens to become sure */
 }
 
+static void test_ensemble__limited_methods_are_their_definitions(void **state)
+{
+    (void)state;
+    const char *const names[] = {"costeer-plausible", "costeer-divergence", "costeer-whole"};
+    for (size_t i = 0; i < 3; i++) {
+        literal_limits limits = {.plausibility = method(names[i])->limits.plausibility,
+                                 .divergence = method(names[i])->limits.divergence};
+        assert_literal(ensemble, names[i], weight_of(names[i]), 1, literal_limited_costeer, &limits, 0);
+    }
+}
+
+static void test_ensemble__proxy_tuning_can_be_limited(void **state)
+{
+    (void)state;
+    costeer_method limited = *method("proxy-tuning");
+    literal_limits limits = {.plausibility = 0.3, .divergence = 0.2, .of_tuning = true};
+    limited.limits = (costeer_delta_limits){.plausibility = 0.3, .divergence = 0.2};
+    for (size_t i = 0; i < N_CASES; i++) {
+        const answer got = try_to_ask(ensemble, &cases[i], &limited, 1.5, 1);
+        assert_ok(got.code, &got.error);
+        assert_literal_answer("limited proxy-tuning", &cases[i], &got, literal_limited_costeer, 1.5, &limits);
+    }
+}
+
 static void test_ensemble__context_steering_at_minus_1_0_and_1(void **state)
 {
     (void)state;
@@ -283,6 +307,8 @@ int main(void)
         cmocka_unit_test(test_ensemble__one_model_answers_as_it_does_alone),
         cmocka_unit_test(test_ensemble__costeer_is_its_loop),
         cmocka_unit_test(test_ensemble__adacosteer_ends_for_good_once_the_llm_is_sure),
+        cmocka_unit_test(test_ensemble__limited_methods_are_their_definitions),
+        cmocka_unit_test(test_ensemble__proxy_tuning_can_be_limited),
         cmocka_unit_test(test_ensemble__context_steering_at_minus_1_0_and_1),
         cmocka_unit_test(test_ensemble__linear_alignment_stays_in_its_support),
         cmocka_unit_test(test_ensemble__amulet_is_its_loop),

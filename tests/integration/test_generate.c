@@ -1,4 +1,5 @@
 /* The main job on the built-in pair: the loop's answers are those of the published T-step update, run literally. */
+#include "support/literal_limits.h"
 #include "support/pair_support.h"
 #include "unit/ftrl_oracle.h"
 
@@ -71,11 +72,15 @@ static void assert_same_answer(const answer *a, const answer *b)
     assert_memory_equal(a->tokens, b->tokens, a->n * sizeof a->tokens[0]);
 }
 
+typedef int32_t choose_fn(const float *base, const costeer_delta *delta, int32_t n_vocab, double *scores, const void *user);
+
 /* ---- against the oracle ------------------------------------------------------------------------------------------ */
 
 /* The published loop at one position, over the full vocabulary in float64. */
-static int32_t oracle_choice(const float *base, const costeer_delta *delta, int32_t n_vocab, double *log_policy)
+static int32_t oracle_choice(const float *base, const costeer_delta *delta, int32_t n_vocab, double *log_policy,
+                             const void *unused)
 {
+    (void)unused;
     const costeer_strength_params params = COSTEER_STRENGTH_DEFAULTS;
     ftrl_oracle(&params, base, delta->expert, delta->amateur, n_vocab, log_policy);
     int32_t best = 0;
@@ -86,7 +91,7 @@ static int32_t oracle_choice(const float *base, const costeer_delta *delta, int3
 }
 
 /* The answer, written out by hand: next, T-step update, commit, step. */
-static answer reference_answer(size_t i)
+static answer reference_answer(size_t i, choose_fn *choose, const void *user)
 {
     set_case(i);
     answer out = {.n = 0};
@@ -104,7 +109,7 @@ static answer reference_answer(size_t i)
         costeer_delta delta;
         assert_ok(costeer_cloud_next(it.llm, position, &base, &err), &err);
         source->ops->read(source, &delta, 1);
-        const int32_t token = oracle_choice(base.base.values, &delta, n_vocab, log_policy);
+        const int32_t token = choose(base.base.values, &delta, n_vocab, log_policy, user);
         out.tokens[out.n++] = token;
         if (costeer_model_is_end(it.llm_model, token) || out.n == MAX_TOKENS) {
             break;
@@ -122,7 +127,7 @@ static void test_generate__is_the_published_update_token_for_token(void **state)
     (void)state;
     int32_t n_steered = 0;
     for (size_t i = 0; i < N_CASES; i++) {
-        const answer expected = reference_answer(i);
+        const answer expected = reference_answer(i, oracle_choice, NULL);
         const answer got = generate(i, COSTEER_SESSION_DEFAULTS);
         assert_same_answer(&expected, &got);
         n_steered += got.report.n_steered;
@@ -186,6 +191,91 @@ static void test_generate__strength_zero_is_the_llm_alone(void **state)
     costeer_cloud_close(it.llm);
 }
 
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+/* The definition of limited deltas at one position, over the full vocabulary in float64. */
+static int32_t limited_choice(const float *base, const costeer_delta *delta, int32_t n_vocab, double *scores, const void *user)
+{
+    const costeer_session_params *params = user;
+    const literal_limited limited = {.expert = delta->expert,
+                                     .amateur = delta->amateur,
+                                     .weight = params->strength,
+                                     .plausibility = params->limits.plausibility,
+                                     .divergence = params->limits.divergence};
+    literal_limited_scores(base, &limited, 1, n_vocab, scores);
+    int32_t best = 0;
+    for (int32_t t = 1; t < n_vocab; t++) {
+        best = scores[t] > scores[best] ? t : best;
+    }
+    return best;
+}
+
+/* Sessions with limits: published strength and plausibility, divergence; both. */
+static costeer_session_params limited_params(size_t i)
+{
+    static const costeer_delta_limits limits[] = {
+        {.plausibility = 0.1}, {.divergence = 1.0}, {.plausibility = 0.1, .divergence = 0.5}};
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    params.limits = limits[i];
+    params.strength = i == 2 ? 2.5 : params.strength;
+    return params;
+}
+
+static void test_generate__limits_are_their_definition_token_for_token(void **state)
+{
+    (void)state;
+    int32_t n_other = 0;
+    for (size_t i = 0; i < N_CASES; i++) {
+        const answer published = generate(i, COSTEER_SESSION_DEFAULTS);
+        for (size_t j = 0; j < 3; j++) {
+            const costeer_session_params params = limited_params(j);
+            const answer expected = reference_answer(i, limited_choice, &params);
+            const answer got = generate(i, params);
+            assert_same_answer(&expected, &got);
+            n_other += got.n != published.n || memcmp(got.tokens, published.tokens, got.n * sizeof got.tokens[0]) != 0;
+        }
+    }
+    assert_true(n_other > 0); /* the limits did something */
+}
+
+static void test_generate__limits_with_a_sparse_base_give_the_same_answer_and_prove_it(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_CASES; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            costeer_session_params params = limited_params(j);
+            const answer dense = generate(i, params);
+            params.base_top_k = 8;
+            const answer sparse = generate(i, params);
+            assert_same_answer(&dense, &sparse);
+            assert_int_equal(sparse.report.n_certified, sparse.report.n_tokens);
+        }
+    }
+}
+
+static void test_generate__with_limits_fewer_entries_prove_the_choice(void **state)
+{
+    (void)state;
+    int32_t n_deepened = 0;
+    int32_t n_deepened_plausible = 0;
+    int32_t n_tokens = 0;
+    int32_t n_tokens_plausible = 0;
+    for (size_t i = 0; i < N_CASES; i++) {
+        costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+        costeer_session_params plausible = limited_params(0);
+        params.base_top_k = plausible.base_top_k = 8;
+        const answer a = generate(i, params);
+        const answer b = generate(i, plausible);
+        n_deepened += a.report.n_deepened;
+        n_tokens += a.report.n_tokens;
+        n_deepened_plausible += b.report.n_deepened;
+        n_tokens_plausible += b.report.n_tokens;
+    }
+    print_message("8 entries do not do at %d of %d positions as published, at %d of %d with plausibility 0.1\n", n_deepened,
+                  n_tokens, n_deepened_plausible, n_tokens_plausible);
+    assert_true((int64_t)n_deepened_plausible * n_tokens < (int64_t)n_deepened * n_tokens_plausible);
+}
+
 /* ---- several contexts -------------------------------------------------------------------------------------------- */
 
 static void test_generate__two_equal_contexts_of_half_weight_are_one(void **state)
@@ -245,6 +335,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generate__is_the_published_update_token_for_token),
         cmocka_unit_test(test_generate__a_sparse_base_gives_the_same_answer_and_proves_it),
+        cmocka_unit_test(test_generate__limits_are_their_definition_token_for_token),
+        cmocka_unit_test(test_generate__limits_with_a_sparse_base_give_the_same_answer_and_prove_it),
+        cmocka_unit_test(test_generate__with_limits_fewer_entries_prove_the_choice),
         cmocka_unit_test(test_generate__is_the_same_every_time),
         cmocka_unit_test(test_generate__strength_zero_is_the_llm_alone),
         cmocka_unit_test(test_generate__two_equal_contexts_of_half_weight_are_one),

@@ -116,9 +116,33 @@ static double traced_delta(costeer_slm *slm, int32_t token)
     const costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     cs_follower follower;
     cs_follower_init(&follower, costeer_slm_delta_source(slm), &params);
-    cs_follower_reset(&follower, params.strength);
-    cs_follower_read(&follower);
+    cs_follower_reset(&follower, &params);
+    int64_t us = 0;
+    costeer_error err = {0};
+    assert_ok(cs_follower_read(&follower, n_llm, &us, &err), &err);
     return cs_follower_delta(&follower, n_llm, token);
+}
+
+/* What limits make of the SLM's state. */
+static cs_follower read_limited(costeer_slm *slm, int32_t n_vocab)
+{
+    costeer_session_params params = COSTEER_SESSION_DEFAULTS;
+    params.limits = (costeer_delta_limits){.plausibility = 0.1, .divergence = 0.5};
+    cs_follower follower;
+    int64_t us = 0;
+    costeer_error err = {0};
+    cs_follower_init(&follower, costeer_slm_delta_source(slm), &params);
+    cs_follower_reset(&follower, &params);
+    assert_ok(cs_follower_read(&follower, n_vocab, &us, &err), &err);
+    return follower;
+}
+
+static void assert_same_limits(costeer_slm *a, costeer_slm *b)
+{
+    const cs_follower x = read_limited(a, n_llm);
+    const cs_follower y = read_limited(b, n_llm);
+    assert_memory_equal(&x.states[0], &y.states[0], sizeof x.states[0]);
+    assert_true(x.deltas[0].weight == y.deltas[0].weight && x.deltas[0].weight > 0);
 }
 
 static void compare_with_itself(costeer_vocab_mode mode)
@@ -142,6 +166,7 @@ static void compare_with_itself(costeer_vocab_mode mode)
                 assert_memory_equal(&a.amateur[t], &b.amateur[t], sizeof(float));
             }
         }
+        assert_same_limits(plain, mapped);
         if (i == answer.n) {
             break;
         }
@@ -382,6 +407,52 @@ static void test_byte__the_traced_delta_is_a_log_ratio_of_probabilities(void **s
     costeer_vocab_map_free(map);
 }
 
+/* Text that another vocabulary splits otherwise: the divergence is that of the SLM asked in its own tokens, and no token gains
+ * that goes on with bytes which the expert holds for less likely than a tenth of its best token. */
+static void test_byte__limits_are_those_of_the_slms_own_distribution(void **state)
+{
+    (void)state;
+    costeer_error err = {0};
+    costeer_vocab_map *map = create_map(other_model, COSTEER_VOCAB_BYTE);
+    costeer_slm *slm = create_slm(other_model, map, CONTEXT, 512);
+    costeer_slm *plain = create_slm(other_model, NULL, CONTEXT, 512);
+    const char text[] = "Dear Philippa, I am truly sorry that I played the zither so late.";
+    costeer_tokens answer = split_by_llm(text);
+    costeer_tokens own = {0};
+    assert_ok(costeer_model_tokenize(other_model, text, strlen(text), false, false, &own, &err), &err);
+    begin(slm);
+    begin(plain);
+    step(slm, answer.ids, answer.n);
+    step(plain, own.ids, own.n);
+    const int32_t n_other = costeer_model_get_info(other_model)->n_vocab;
+    const cs_follower got = read_limited(slm, n_llm);
+    const cs_follower expected = read_limited(plain, n_other);
+    assert_true(fabs(got.states[0].kl - expected.states[0].kl) < 2e-2 * (1 + expected.states[0].kl));
+    assert_true(got.states[0].shift == 0);
+    const double best = got.states[0].floor - log(0.1); /* a log-probability here, a logit there */
+    const double normaliser = costeer_logsumexp(expected.deltas[0].expert, n_other);
+    assert_true(fabs(best - (expected.states[0].floor - log(0.1) - normaliser)) < 2e-2);
+    float *base = calloc((size_t)n_llm, sizeof *base);
+    double *scores = calloc((size_t)n_llm, sizeof *scores);
+    const costeer_base flat = {.values = base, .n = n_llm};
+    costeer_choice choice;
+    assert_ok(costeer_fuse_scores(&flat, &got.deltas[0], 1, n_llm, scores, &choice, &err), &err);
+    int32_t n_held = 0;
+    for (int32_t t = 0; t < n_llm; t++) {
+        const bool is_implausible = (double)got.deltas[0].expert[t] < best + log(0.1);
+        assert_true(!is_implausible || scores[t] <= 0);
+        n_held += is_implausible && got.deltas[0].expert[t] > got.deltas[0].amateur[t];
+    }
+    assert_true(n_held > 0);
+    free(base);
+    free(scores);
+    costeer_tokens_dispose(&own);
+    costeer_tokens_dispose(&answer);
+    costeer_slm_free(plain);
+    costeer_slm_free(slm);
+    costeer_vocab_map_free(map);
+}
+
 static void test_byte__many_steps_are_one(void **state)
 {
     (void)state;
@@ -602,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_map__a_token_is_spelled_with_the_slms_in_one_step),
         cmocka_unit_test(test_byte__is_what_enumerating_the_ways_to_cover_the_text_gives),
         cmocka_unit_test(test_byte__the_traced_delta_is_a_log_ratio_of_probabilities),
+        cmocka_unit_test(test_byte__limits_are_those_of_the_slms_own_distribution),
         cmocka_unit_test(test_byte__many_steps_are_one),
         cmocka_unit_test(test_byte__bytes_of_characters_and_blanks_keep_everything_finite),
         cmocka_unit_test(test_byte__a_name_is_known_in_the_middle_of_its_tokens),

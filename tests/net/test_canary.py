@@ -41,6 +41,7 @@ RUNS = [
     ("--cloud-mode", "streamed", "--template", "raw"),  # the prompt as tokens
     ("--method", "lightcosteer"),
     ("--method", "adacosteer", "--half-precision"),
+    ("--method", "costeer-whole", "--half-precision"),
     ("--gate", "token", "--gate-threshold", 0.3, "--half-precision"),
 ]
 

@@ -81,6 +81,7 @@ answer try_to_ask(costeer_ensemble *of, const literal_case *it, const costeer_me
     costeer_session *session = NULL;
     costeer_session_params params = COSTEER_SESSION_DEFAULTS;
     params.strength = weight;
+    params.limits = by->limits;
     params.max_tokens = MAX_TOKENS;
     params.gate.kind = by->gate;
     out.code = set_prompts(of, it, &out.error);

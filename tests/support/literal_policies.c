@@ -85,6 +85,25 @@ void literal_ada(const literal_rows *rows, double weight, double *scores, void *
     }
 }
 
+void literal_limited_costeer(const literal_rows *rows, double weight, double *scores, void *user)
+{
+    const literal_limits *limits = user;
+    const double *expert = limits->of_tuning ? rows->tuned : rows->slm_with;
+    double divergence = 0, best = -INFINITY;
+    for (int32_t i = 0; i < rows->n_vocab; i++) {
+        divergence += exp(expert[i]) * (expert[i] - rows->slm[i]);
+        best = fmax(best, expert[i]);
+    }
+    const double share = limits->divergence > 0 ? fmin(1, divergence / limits->divergence) : 1;
+    for (int32_t i = 0; i < rows->n_vocab; i++) {
+        double delta = expert[i] - rows->slm[i];
+        if (exp(expert[i]) < limits->plausibility * exp(best)) {
+            delta = fmin(delta, 0);
+        }
+        scores[i] = rows->llm[i] + weight * share * delta;
+    }
+}
+
 void literal_context_steering(const literal_rows *rows, double weight, double *scores, void *user)
 {
     (void)user;

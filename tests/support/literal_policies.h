@@ -21,6 +21,16 @@ typedef struct literal_ada_state {
 } literal_ada_state;
 
 void literal_ada(const literal_rows *rows, double weight, double *scores, void *user);
+/** base + weight · min(1, KL / divergence) · delta, where tokens that the expert holds for implausible do not gain. `user` is
+ * literal_limits. */
+typedef struct literal_limits {
+    double plausibility;
+    double divergence;
+    bool of_tuning; /**< the expert is the tuned SLM, without the context */
+} literal_limits;
+
+void literal_limited_costeer(const literal_rows *rows, double weight, double *scores, void *user);
+
 void literal_context_steering(const literal_rows *rows, double weight, double *scores, void *user);
 
 /** `user` is a double: top_p. */

@@ -58,8 +58,8 @@ static void make_position(struct test_random *r, int32_t n, double sharpness, do
     for (int32_t i = 0; i < 4 * n; i++) {
         at.slm[i / n][i % n] = (float)test_random_between(r, -delta_spread, delta_spread);
     }
-    at.deltas[0] = (costeer_delta){at.slm[0], at.slm[1], test_random_between(r, 0.3, 2.5)};
-    at.deltas[1] = (costeer_delta){at.slm[2], at.slm[3], test_random_between(r, -1, 1)};
+    at.deltas[0] = (costeer_delta){.expert = at.slm[0], .amateur = at.slm[1], .weight = test_random_between(r, 0.3, 2.5)};
+    at.deltas[1] = (costeer_delta){.expert = at.slm[2], .amateur = at.slm[3], .weight = test_random_between(r, -1, 1)};
     at.n_deltas = (size_t)test_random_below(r, 3);
     memset(scratch, 0xff, sizeof scratch); /* its contents must not matter */
 }
@@ -251,7 +251,7 @@ static void test_certify__sent_tokens_do_not_raise_the_bound(void **state)
     }
     expert[64] = 1;
     const costeer_base base = {.ids = ids, .values = values, .n = 3};
-    const costeer_delta delta = {expert, amateur, 1};
+    const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, &delta, 1, WIDE, 49, scratch, &c, NULL), COSTEER_OK);
     assert_true(c.best_unsent == c.tail_bound + 1);
@@ -265,7 +265,7 @@ static void test_certify__excluded_unsent_tokens_cannot_win(void **state)
     const int32_t ids[2] = {0, 1};
     const float values[2] = {logf(0.3F), logf(0.2F)};
     const costeer_base base = {.ids = ids, .values = values, .n = 2};
-    const costeer_delta delta = {expert, amateur, 1};
+    const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, &delta, 1, 5, -1, scratch, &c, NULL), COSTEER_OK);
     assert_true(c.best_unsent == -INFINITY);
@@ -478,7 +478,8 @@ static void test_certify__nan_in_the_slm_is_an_error(void **state)
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         costeer_certificate c = {.certified = false};
         costeer_error err = {0};
-        const costeer_delta deltas[2] = {{expert, amateur, 1}, {odd, odd + WIDE, 2}};
+        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1},
+                                         {.expert = odd, .amateur = odd + WIDE, .weight = 2}};
         odd[(i % 2) * WIDE + (size_t)places[i]] = i % 3 ? NAN : INFINITY;
         assert_int_equal(costeer_certify_greedy(&base, deltas, 2, WIDE, 5, scratch, &c, &err), COSTEER_ENUMERIC);
         assert_int_equal(costeer_certify_sampled(&base, deltas, 2, WIDE, scores, 1, 1, scratch, &c, NULL), COSTEER_ENUMERIC);
@@ -487,7 +488,7 @@ static void test_certify__nan_in_the_slm_is_an_error(void **state)
         assert_int_equal(costeer_certify_greedy(&base, deltas, 2, WIDE, 5, scratch, &c, NULL), COSTEER_OK);
     }
     amateur[17] = -INFINITY; /* an unsent token with a delta of +inf: no bound exists */
-    const costeer_delta delta = {expert, amateur, 1};
+    const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1};
     costeer_certificate c;
     assert_int_equal(costeer_certify_greedy(&base, &delta, 1, WIDE, 5, scratch, &c, NULL), COSTEER_ENUMERIC);
 }

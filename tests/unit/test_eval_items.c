@@ -123,6 +123,38 @@ static void test_sweep__of_alpha_reaches_costeer_and_amulet(void **state)
     free(items);
 }
 
+static void test_sweep__of_a_limit_goes_with_a_strength(void **state)
+{
+    (void)state;
+    const char *const names[] = {"costeer", "costeer-plausible", "costeer-whole", "amulet", NULL};
+    costeer_eval_items_params params = params_of(names);
+    params.settings.weight = 2.0;
+    add_sweep(&params, "plausibility=0.1:0.3:0.2");
+    add_sweep(&params, "divergence=0.5:0.5:1");
+    costeer_eval_item *items = create(&params, 8);
+    const char *const labels[] = {"costeer",
+                                  "costeer-plausible plausibility=0.1",
+                                  "costeer-plausible plausibility=0.3",
+                                  "costeer-plausible divergence=0.5",
+                                  "costeer-whole plausibility=0.1",
+                                  "costeer-whole plausibility=0.3",
+                                  "costeer-whole divergence=0.5",
+                                  "amulet"};
+    for (size_t i = 0; i < 8; i++) {
+        assert_string_equal(items[i].label, labels[i]);
+        assert_true(items[i].strength == 2.0);
+    }
+    assert_true(items[0].limits.plausibility == 0 && items[7].limits.divergence == 0);
+    assert_true(items[2].limits.plausibility == 0.3 && items[2].limits.divergence == 0);
+    assert_true(items[3].limits.plausibility == 0.1 && items[3].limits.divergence == 0.5);
+    assert_true(items[5].limits.plausibility == 0.3 && items[5].limits.divergence == 0.5);
+    free(items);
+    const char *const published[] = {"costeer", NULL};
+    params = params_of(published);
+    params.settings.plausibility = 0.1;
+    refuse(&params, "plausibility is set, but none of the methods has it");
+}
+
 static void test_sweep__text_is_checked(void **state)
 {
     (void)state;
@@ -194,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_items__settings_go_to_the_methods_that_have_them),
         cmocka_unit_test(test_sweep__gives_a_label_and_a_strength_for_each_value),
         cmocka_unit_test(test_sweep__of_alpha_reaches_costeer_and_amulet),
+        cmocka_unit_test(test_sweep__of_a_limit_goes_with_a_strength),
         cmocka_unit_test(test_sweep__text_is_checked),
         cmocka_unit_test(test_items__what_has_no_effect_is_refused),
         cmocka_unit_test(test_items__are_bounded),

@@ -23,8 +23,9 @@ static void test_fuse__every_isa_gives_the_same_bits(void **state)
         costeer_delta deltas[5];
         fill(&r, arrays, n, 30, 0);
         for (size_t j = 0; j < n_deltas; j++) {
-            deltas[j] =
-                (costeer_delta){arrays + (1 + 2 * j) * WIDE, arrays + (2 + 2 * j) * WIDE, test_random_between(&r, 0.1, 3)};
+            deltas[j] = (costeer_delta){.expert = arrays + (1 + 2 * j) * WIDE,
+                                        .amateur = arrays + (2 + 2 * j) * WIDE,
+                                        .weight = test_random_between(&r, 0.1, 3)};
             fill(&r, arrays + (1 + 2 * j) * WIDE, n, 30, 0);
             fill(&r, arrays + (2 + 2 * j) * WIDE, n, 30, 0);
         }
@@ -77,7 +78,7 @@ static void test_fuse__zero_delta_is_identity(void **state)
     fill(&r, base, 257, 20, 0);
     fill(&r, slm, 257, 20, -1e4);
     const costeer_base b = dense(base, 257);
-    const costeer_delta delta = {slm, slm, 1.78};
+    const costeer_delta delta = {.expert = slm, .amateur = slm, .weight = 1.78};
     costeer_choice choice;
     assert_int_equal(costeer_fuse_scores(&b, &delta, 1, 257, scores, &choice, NULL), COSTEER_OK);
     for (int i = 0; i < 257; i++) {
@@ -90,7 +91,8 @@ static void test_fuse__weight_zero_ignores_the_delta_entirely(void **state)
     (void)state;
     const float base[3] = {1, 3, 2};
     const float bad[3] = {NAN, INFINITY, -INFINITY};
-    const costeer_delta deltas[2] = {{bad, bad, 0}, {NULL, NULL, -0.0}};
+    const costeer_delta deltas[2] = {{.expert = bad, .amateur = bad, .weight = 0},
+                                     {.expert = NULL, .amateur = NULL, .weight = -0.0}};
     const costeer_base b = dense(base, 3);
     costeer_choice choice;
     assert_int_equal(costeer_fuse_choose(&b, deltas, 2, 3, &choice, NULL), COSTEER_OK);
@@ -103,7 +105,9 @@ static void test_fuse__several_deltas_add_up(void **state)
     (void)state;
     const float base[3] = {1, 2, 3}, e0[3] = {4, 0, 0}, a0[3] = {1, 0, 0}, e1[3] = {0, 8, 0}, a1[3] = {0, 2, 0},
                 e2[3] = {1, 1, 9}, a2[3] = {0, 0, 4};
-    const costeer_delta deltas[3] = {{e0, a0, 2}, {e1, a1, 0.5}, {e2, a2, -1}};
+    const costeer_delta deltas[3] = {{.expert = e0, .amateur = a0, .weight = 2},
+                                     {.expert = e1, .amateur = a1, .weight = 0.5},
+                                     {.expert = e2, .amateur = a2, .weight = -1}};
     const costeer_base b = dense(base, 3);
     double scores[3];
     costeer_choice choice;
@@ -119,7 +123,7 @@ static void test_fuse__several_deltas_add_up(void **state)
 static costeer_err score_one(float base, float expert, float amateur, double weight, double *score, costeer_error *err)
 {
     const float bases[2] = {-1000, base}, experts[2] = {0, expert}, amateurs[2] = {0, amateur};
-    const costeer_delta delta = {experts, amateurs, weight};
+    const costeer_delta delta = {.expert = experts, .amateur = amateurs, .weight = weight};
     const costeer_base b = dense(bases, 2);
     double scores[2] = {0, 0};
     costeer_choice choice;
@@ -172,7 +176,8 @@ static void check_bad_value(float *const arrays[5], size_t which, int32_t at, fl
 {
     const float saved = arrays[which][at];
     arrays[which][at] = value;
-    const costeer_delta deltas[2] = {{arrays[1], arrays[2], 1.5}, {arrays[3], arrays[4], -0.5}};
+    const costeer_delta deltas[2] = {{.expert = arrays[1], .amateur = arrays[2], .weight = 1.5},
+                                     {.expert = arrays[3], .amateur = arrays[4], .weight = -0.5}};
     static int32_t ids[WIDE];
     static float values[WIDE];
     static double scores[WIDE];
@@ -234,7 +239,7 @@ static void test_fuse__nothing_finite_is_an_error(void **state)
         base[i] = i % 2 ? -INFINITY : 1;
         expert[i] = i % 2 ? 1 : -INFINITY;
     }
-    const costeer_delta delta = {expert, amateur, 1};
+    const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1};
     const costeer_base b = dense(base, 70);
     costeer_choice choice = {.token = -77};
     costeer_error err = {0};
@@ -266,7 +271,7 @@ static void test_fuse__lowest_id_wins_a_tie_on_every_isa(void **state)
             }
             base[one] = base[other] = round % 3 ? 4 : -1; /* every third time all are equal */
             const costeer_base b = dense(base, n);
-            const costeer_delta delta = {zeros, zeros, 2};
+            const costeer_delta delta = {.expert = zeros, .amateur = zeros, .weight = 2};
             costeer_choice choice;
             assert_int_equal(costeer_fuse_choose(&b, &delta, 1, n, &choice, NULL), COSTEER_OK);
             assert_int_equal(choice.token, round % 3 ? (one < other ? one : other) : 0);
@@ -302,7 +307,7 @@ static void test_fuse__padding_is_never_read(void **state)
         base[i] = i < N ? (float)-i : (i % 2 ? NAN : 1e30F);
     }
     const costeer_base b = dense(base, PADDED);
-    const costeer_delta delta = {expert, amateur, 1};
+    const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1};
     double scores[N + 1];
     scores[N] = 123;
     costeer_choice choice;
@@ -340,7 +345,8 @@ static void test_fuse__sparse_equals_dense_when_all_are_sent(void **state)
             values[i] = base[ids[i]];
         }
         const costeer_base d = dense(base, n), s = {.ids = ids, .values = values, .n = n};
-        const costeer_delta deltas[2] = {{expert, amateur, 1.25}, {amateur, amateur, 3}};
+        const costeer_delta deltas[2] = {{.expert = expert, .amateur = amateur, .weight = 1.25},
+                                         {.expert = amateur, .amateur = amateur, .weight = 3}};
         costeer_choice from_dense, from_sparse;
         assert_int_equal(costeer_fuse_policy(&d, deltas, 2, n, full, &from_dense, NULL), COSTEER_OK);
         assert_int_equal(costeer_fuse_policy(&s, deltas, 2, n, sent, &from_sparse, NULL), COSTEER_OK);
@@ -392,7 +398,7 @@ static void test_fuse__the_margin_is_that_of_all_scores_on_every_isa(void **stat
         for (int32_t i = 0; i < n; i++) {
             ids[i] = n - 1 - i;
         }
-        const costeer_delta delta = {expert, amateur, 1.78};
+        const costeer_delta delta = {.expert = expert, .amateur = amateur, .weight = 1.78};
         for (size_t isa = 0; isa < N_ISAS; isa++) {
             costeer_choice choice;
             const costeer_base b = dense(base, n);
@@ -461,7 +467,8 @@ static void test_fuse__policy_does_not_depend_on_offsets(void **state)
             plain[a][i] = (float)(test_random_below(&r, 1280) - 640) / 64;
         }
     }
-    const costeer_delta delta = {plain[1], plain[2], 1.78325684}, moved = {shifted[1], shifted[2], 1.78325684};
+    const costeer_delta delta = {.expert = plain[1], .amateur = plain[2], .weight = 1.78325684},
+                        moved = {.expert = shifted[1], .amateur = shifted[2], .weight = 1.78325684};
     const costeer_base base = dense(plain[0], N), moved_base = dense(shifted[0], N);
     assert_int_equal(costeer_fuse_policy(&base, &delta, 1, N, expected, &first, NULL), COSTEER_OK);
     for (int combination = 0; combination < 27; combination++) {
@@ -513,7 +520,7 @@ static void test_fuse__bad_arguments_are_named(void **state)
     const int32_t ids[2] = {1, 3}, negative[2] = {1, -1};
     costeer_delta many[COSTEER_DELTAS_MAX + 1];
     for (size_t j = 0; j <= COSTEER_DELTAS_MAX; j++) {
-        many[j] = (costeer_delta){values, values, 1};
+        many[j] = (costeer_delta){.expert = values, .amateur = values, .weight = 1};
     }
     const costeer_base b = dense(values, 4), none = {0}, outside = {.ids = ids, .values = values, .n = 2},
                        below = {.ids = negative, .values = values, .n = 2}, empty = {.ids = ids, .values = values, .n = 0},
@@ -530,7 +537,7 @@ static void test_fuse__bad_arguments_are_named(void **state)
     assert_invalid(&b, NULL, 1, 4, "deltas is NULL");
     many[3].weight = NAN;
     assert_invalid(&b, many, 4, 4, "delta 3 is nan");
-    many[3] = (costeer_delta){values, NULL, 1};
+    many[3] = (costeer_delta){.expert = values, .amateur = NULL, .weight = 1};
     assert_invalid(&b, many, 4, 4, "delta 3");
     assert_int_equal(costeer_fuse_choose(&b, NULL, 0, 4, NULL, NULL), COSTEER_EINVAL);
     costeer_choice choice;
@@ -543,7 +550,7 @@ static void test_fuse__takes_the_largest_number_of_deltas(void **state)
     const float base[2] = {5, 0}, expert[2] = {0, 1}, amateur[2] = {0, 0};
     costeer_delta deltas[COSTEER_DELTAS_MAX];
     for (size_t j = 0; j < COSTEER_DELTAS_MAX; j++) {
-        deltas[j] = (costeer_delta){expert, amateur, 1};
+        deltas[j] = (costeer_delta){.expert = expert, .amateur = amateur, .weight = 1};
     }
     const costeer_base b = dense(base, 2);
     costeer_choice choice;

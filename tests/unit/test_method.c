@@ -63,6 +63,12 @@ static const struct expected_row expected_rows[] = {
     {"slm+context", COSTEER_SOURCE_SLM_WITH, 0, 0, COSTEER_WEIGHT_NONE, false, false, true, 1, COSTEER_GATE_NONE},
     {"costeer", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FTRL, false, true, true, 1,
      COSTEER_GATE_NONE},
+    {"costeer-plausible", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FTRL, false, true, true,
+     1, COSTEER_GATE_NONE},
+    {"costeer-divergence", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FTRL, false, true,
+     true, 1, COSTEER_GATE_NONE},
+    {"costeer-whole", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FREE, false, true, true, 1,
+     COSTEER_GATE_NONE},
     {"lightcosteer", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FTRL_ONCE, false, true, true,
      1, COSTEER_GATE_NONE},
     {"adacosteer", COSTEER_SOURCE_LLM, COSTEER_SOURCE_SLM_WITH, COSTEER_SOURCE_SLM, COSTEER_WEIGHT_FTRL, false, true, true, 1,
@@ -247,6 +253,73 @@ static void test_method__refuses_values_out_of_range(void **state)
     assert_int_equal(costeer_method_compute_weight(method("costeer"), &none, NULL, NULL), COSTEER_EINVAL);
 }
 
+/* ---- limits ------------------------------------------------------------------------------------------------------ */
+
+static void test_method__only_rows_of_our_own_have_limits(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name;
+        costeer_delta_limits limits;
+        double weight;
+    } ours[] = {{"costeer-plausible", {.plausibility = 0.1}, 1.78325684},
+                {"costeer-divergence", {.divergence = 1.0}, 1.78325684},
+                {"costeer-whole", {.plausibility = 0.1, .divergence = 0.5}, 2.5}};
+    size_t n;
+    size_t n_limited = 0;
+    const costeer_method *rows = costeer_method_list(&n);
+    for (size_t i = 0; i < n; i++) {
+        n_limited += rows[i].limits.plausibility > 0 || rows[i].limits.divergence > 0;
+    }
+    assert_int_equal(n_limited, 3);
+    for (size_t i = 0; i < 3; i++) {
+        const costeer_method_settings none = COSTEER_METHOD_SETTINGS_NONE;
+        costeer_delta_limits limits;
+        assert_int_equal(costeer_method_find_limits(method(ours[i].name), NULL, &limits, NULL), COSTEER_OK);
+        assert_true(limits.plausibility == ours[i].limits.plausibility && limits.divergence == ours[i].limits.divergence);
+        assert_near(weight_of(ours[i].name, none), ours[i].weight, 5e-9);
+    }
+}
+
+static void test_method__limits_are_set_where_the_slm_steers_and_costeer_stays_as_published(void **state)
+{
+    (void)state;
+    costeer_method_settings settings = COSTEER_METHOD_SETTINGS_NONE;
+    costeer_delta_limits limits;
+    settings.plausibility = 0.3;
+    const char *const taking[] = {"costeer-plausible", "costeer-divergence", "costeer-whole",
+                                  "lightcosteer",      "adacosteer",         "proxy-tuning"};
+    for (size_t i = 0; i < sizeof taking / sizeof taking[0]; i++) {
+        assert_int_equal(costeer_method_find_limits(method(taking[i]), &settings, &limits, NULL), COSTEER_OK);
+        assert_true(limits.plausibility == 0.3 && limits.divergence == method(taking[i])->limits.divergence);
+    }
+    const struct {
+        const char *name;
+        const char *word;
+    } refusing[] = {{"costeer", "use costeer-plausible"},
+                    {"llm", "no deltas"},
+                    {"slm+context", "no deltas"},
+                    {"amulet", "steered by the LLM"},
+                    {"context-steering", "steered by the LLM"},
+                    {"linear-alignment", "steered by the LLM"}};
+    for (size_t i = 0; i < sizeof refusing / sizeof refusing[0]; i++) {
+        costeer_error err = {.message = ""};
+        assert_int_equal(costeer_method_find_limits(method(refusing[i].name), &settings, &limits, &err), COSTEER_EINVAL);
+        assert_non_null(strstr(err.message, refusing[i].name));
+        assert_non_null(strstr(err.message, refusing[i].word));
+    }
+    settings = COSTEER_METHOD_SETTINGS_NONE;
+    settings.divergence = 0.25;
+    costeer_error err = {.message = ""};
+    assert_int_equal(costeer_method_find_limits(method("costeer"), &settings, &limits, &err), COSTEER_EINVAL);
+    assert_non_null(strstr(err.message, "use costeer-divergence"));
+    settings.divergence = 0; /* takes the method's own away */
+    assert_int_equal(costeer_method_find_limits(method("costeer-whole"), &settings, &limits, NULL), COSTEER_OK);
+    assert_true(limits.plausibility == 0.1 && limits.divergence == 0);
+    settings.divergence = -1;
+    assert_int_equal(costeer_method_find_limits(method("costeer-whole"), &settings, &limits, NULL), COSTEER_EINVAL);
+}
+
 /* ---- the published loops ----------------------------------------------------------------------------------------- */
 
 enum { N = 257 };
@@ -363,6 +436,8 @@ int main(void)
         cmocka_unit_test(test_method__settings_replace_single_values),
         cmocka_unit_test(test_method__refuses_what_a_method_does_not_have),
         cmocka_unit_test(test_method__refuses_values_out_of_range),
+        cmocka_unit_test(test_method__only_rows_of_our_own_have_limits),
+        cmocka_unit_test(test_method__limits_are_set_where_the_slm_steers_and_costeer_stays_as_published),
         cmocka_unit_test(test_method__amulets_loop_is_one_multiply_add),
         cmocka_unit_test(test_method__costeers_loop_is_one_multiply_add),
     };
