@@ -100,6 +100,8 @@ costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *
         return code;
     }
     json_t *object = json_object();
+    const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
+    const bool is_cut = answer->report.finish == COSTEER_FINISH_LENGTH;
     int failed = json_object_set_new(object, "row", json_string(row->id));
     failed |= json_object_set_new(object, "line", json_integer(row->line));
     failed |= set_item(object, item);
@@ -107,7 +109,12 @@ costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *
     failed |= json_object_set_new(object, "truncated", json_boolean(row->n_cut > 0));
     failed |= json_object_set_new(object, "exposure", number(answer->exposure));
     failed |= json_object_set_new(object, "judge", judged);
+    code = cs_eval_line_add_reader(eval, row, text, is_cut, object, metrics, err);
     failed |= json_object_set_new(object, "metrics", metrics);
+    if (code != COSTEER_OK) {
+        json_decref(object);
+        return code;
+    }
     *line = failed == 0 ? json_dumps(object, 0) : NULL;
     json_decref(object);
     return *line != NULL ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for a result");

@@ -52,6 +52,7 @@ typedef struct cs_results {
     size_t n_records;
     size_t capacity;
     cs_intern rows; /**< names */
+    cs_intern words; /**< of the answers that models wrote by themselves */
     bool is_cut;    /**< the last line was incomplete */
 } cs_results;
 
