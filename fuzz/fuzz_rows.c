@@ -43,6 +43,11 @@ static void check_row(const costeer_eval_form *form, costeer_eval_row *row)
             fail(form, "an empty fact");
         }
     }
+    for (size_t i = 0; i < row->n_parts; i++) {
+        if (row->context == NULL || strstr(row->context, row->parts[i].note) == NULL || (row->parts[i].label & ~3U) != 0) {
+            fail(form, "a part that is not in the context");
+        }
+    }
     check_message(form, row);
 }
 
@@ -51,7 +56,11 @@ static void parse(const costeer_eval_form *form, const uint8_t *data, size_t siz
     costeer_eval_row row;
     costeer_error err = {.code = COSTEER_OK};
     const costeer_err code = costeer_eval_row_parse(form, (const char *)data, size, 7, &row, &err);
-    if (code == COSTEER_OK) {
+    if (code == COSTEER_OK && row.is_skipped) {
+        if (form->split == NULL || row.id == NULL) {
+            fail(form, "a row that is skipped for nothing");
+        }
+    } else if (code == COSTEER_OK) {
         check_row(form, &row);
     } else if ((code != COSTEER_EINVAL && code != COSTEER_EUTF8 && code != COSTEER_ETOOLONG) || err.message[0] == '\0') {
         fail(form, "refused without a reason");
@@ -71,6 +80,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             form.preference = "concise";
         }
         parse(&form, data, size);
+        if (tasks[i].shape == COSTEER_EVAL_LABELLED) {
+            form.split = "dev";
+            parse(&form, data, size);
+        }
         if (tasks[i].shape == COSTEER_EVAL_FIELDS) {
             form.query_field = "input";
             form.context_field = "output";

@@ -13,7 +13,7 @@
 
 /* A line of a signature is short: "With kind regards from all of us," has 33 characters. */
 #define SIGNATURE_CHARACTERS 40
-#define SIGNATURE_LINES      4
+#define SIGNATURE_LINES      3
 
 /* ---- facts ------------------------------------------------------------------------------------------------------- */
 
@@ -64,6 +64,14 @@ static const char *const greetings[] = {"dear", "hi", "hello", "hey", "good morn
                                         "\xE4\xBD\xA0\xE5\xA5\xBD",              /* 你好 */
                                         "\xE6\x82\xA8\xE5\xA5\xBD",              /* 您好 */
                                         "\xE5\x90\x84\xE4\xBD\x8D"};             /* 各位 */
+
+static char *fold_bytes(const char *text, size_t n)
+{
+    char *copy = strndup(text, n);
+    char *folded = copy != NULL ? cs_states_fold(copy) : NULL;
+    free(copy);
+    return folded;
+}
 
 /* What ends a salutation, and what may be in front of a line; folded, so that full-width signs are ASCII. */
 static const char salutation_ends[] = ",:!";
@@ -118,38 +126,43 @@ static bool take_salutation(char *line)
     return true;
 }
 
-/* The line that greets, or the first that has something in it; folded, malloc'ed. NULL: memory is out. */
-static char *find_salutation(const char *answer)
+/* Where the answer's salutation is: the first line that greets, else the first that has something in it. */
+typedef struct line_at {
+    size_t begin;
+    size_t n; /* without the line end; 0: there is no line */
+} line_at;
+
+/* False when memory is out. */
+static bool find_salutation_line(const char *answer, line_at *out)
 {
-    char *first = NULL;
-    for (const char *line = answer; *line != '\0';) {
-        const size_t n = strcspn(line, "\n");
-        char *copy = strndup(line, n);
-        char *folded = copy != NULL ? cs_states_fold(copy) : NULL;
-        free(copy);
+    *out = (line_at){0};
+    for (size_t at = 0; answer[at] != '\0';) {
+        const size_t n = strcspn(answer + at, "\n");
+        char *folded = fold_bytes(answer + at, n);
         if (folded == NULL) {
-            free(first);
-            return NULL;
+            return false;
         }
-        if (greeting_length(folded + strspn(folded, ornaments)) > 0) {
-            free(first);
-            first = folded;
-            break;
+        const bool greets = greeting_length(folded + strspn(folded, ornaments)) > 0;
+        if (greets || (out->n == 0 && !is_empty_line(folded, strlen(folded)))) {
+            *out = (line_at){.begin = at, .n = n};
         }
-        if (first == NULL && !is_empty_line(folded, strlen(folded))) {
-            first = folded;
-        } else {
-            free(folded);
+        free(folded);
+        if (greets) {
+            return true;
         }
-        line += n + (line[n] == '\n' ? 1 : 0);
+        at += n + (answer[at + n] == '\n' ? 1 : 0);
     }
-    if (first == NULL) {
-        return strdup("");
+    return true;
+}
+
+/* The salutation of a line, "" when it is none; folded, malloc'ed. NULL: memory is out. */
+static char *read_salutation(const char *answer, const line_at *line)
+{
+    char *folded = fold_bytes(answer + line->begin, line->n);
+    if (folded != NULL && !take_salutation(folded)) {
+        folded[0] = '\0';
     }
-    if (!take_salutation(first)) {
-        first[0] = '\0';
-    }
-    return first;
+    return folded;
 }
 
 /* Bytes of the last `limit` characters of [n]; n where there are no more. */
@@ -165,28 +178,38 @@ static size_t last_characters(const char *text, size_t n, size_t limit)
     return n;
 }
 
-/* The short lines at the end, or the end of the last line; folded, malloc'ed. NULL: memory is out. */
-static char *find_signature(const char *answer)
+/* The line before `end` that begins at `first` or behind it. */
+static line_at line_before(const char *text, size_t first, size_t end)
 {
-    size_t end = strlen(answer);
     size_t begin = end;
+    while (begin > first && text[begin - 1] != '\n') {
+        begin--;
+    }
+    return (line_at){.begin = begin, .n = end - begin};
+}
+
+/* The short lines at the end, behind the salutation; else the end of the last line. Folded, malloc'ed. NULL: memory is out. */
+static char *read_signature(const char *answer, const line_at *salutation)
+{
+    const size_t first = salutation->begin + salutation->n;
+    size_t begin = strlen(answer);
     size_t n_lines = 0;
-    for (size_t at = end; at > 0 && n_lines < SIGNATURE_LINES;) {
-        size_t from = at;
-        while (from > 0 && answer[from - 1] != '\n') {
-            from--;
-        }
-        const size_t n = at - from;
-        if (!is_empty_line(answer + from, n)) {
-            const size_t n_last = last_characters(answer + from, n, SIGNATURE_CHARACTERS);
-            if (n_last < n) {
-                begin = n_lines == 0 ? at - n_last : begin;
+    for (size_t end = begin; end > first && n_lines < SIGNATURE_LINES;) {
+        const line_at line = line_before(answer, first, end);
+        const size_t n_last = last_characters(answer + line.begin, line.n, SIGNATURE_CHARACTERS);
+        if (!is_empty_line(answer + line.begin, line.n)) {
+            if (n_last < line.n) {
+                begin = n_lines == 0 ? end - n_last : begin;
+                n_lines = SIGNATURE_LINES;
                 break;
             }
-            begin = from;
+            begin = line.begin;
             n_lines++;
         }
-        at = from > 0 ? from - 1 : 0;
+        end = line.begin > first ? line.begin - 1 : first;
+    }
+    if (n_lines == 0) { /* all of it is one line */
+        begin = first - last_characters(answer + salutation->begin, salutation->n, SIGNATURE_CHARACTERS);
     }
     return cs_states_fold(answer + begin);
 }
@@ -199,15 +222,16 @@ static double names(const char *folded, const char *const *one, size_t n_one, co
 
 static bool measure_names(const costeer_reader_inputs *in, costeer_reader_metrics *out)
 {
-    bool ok = true;
-    if (in->n_addressee > 0) {
-        char *salutation = find_salutation(in->answer);
+    line_at line;
+    bool ok = find_salutation_line(in->answer, &line);
+    if (ok && in->n_addressee > 0) {
+        char *salutation = read_salutation(in->answer, &line);
         ok = salutation != NULL;
         out->salutation = ok ? names(salutation, in->addressee, in->n_addressee, in->writer, in->n_writer, &ok) : out->salutation;
         free(salutation);
     }
     if (ok && in->n_writer > 0 && !in->is_cut) {
-        char *signature = find_signature(in->answer);
+        char *signature = read_signature(in->answer, &line);
         ok = signature != NULL;
         out->signature = ok ? names(signature, in->writer, in->n_writer, in->addressee, in->n_addressee, &ok) : out->signature;
         free(signature);

@@ -10,7 +10,7 @@ import json
 import pathlib
 import sys
 
-from requests_text import states
+from reader_text import states
 
 REQUESTS = pathlib.Path(__file__).resolve().parents[2] / "models" / "eval" / "requests.jsonl"
 KEYS = ["id", "split", "kind", "language", "format", "query", "context", "writer", "addressee", "parts"]
