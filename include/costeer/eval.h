@@ -51,17 +51,18 @@ typedef struct costeer_eval_form {
     const costeer_eval_task *task;
     const char *preference; /**< PREFERENCE: one of COSTEER_EVAL_PREFERENCES; else NULL */
     /* FIELDS only; NULL: the name in brackets */
-    const char *query_field;      /**< (query) */
-    const char *context_field;    /**< (context) */
-    const char *reference_field;  /**< (output) may be missing in a row */
-    const char *facts_field;      /**< (facts) a list of texts; may be missing in a row */
-    const char *id_field;         /**< (id, else tid, else index, else the number of the line) */
+    const char *query_field;     /**< (query) */
+    const char *context_field;   /**< (context) */
+    const char *reference_field; /**< (output) may be missing in a row */
+    const char *facts_field;     /**< (facts) a list of texts; may be missing in a row */
+    const char *id_field;        /**< (id, else tid, else index, else the number of the line) */
     /** FIELDS and LABELLED: the user message where a context is given; NULL: "{context}\n\n{query}" */
     const char *context_template;
     const char *split; /**< LABELLED: "dev" or "test", rows of another one are skipped; NULL: all rows */
 } costeer_eval_form;
 
-/** Check a form: preference and split are there only where they belong, the template has {context} and {query}. COSTEER_EINVAL. */
+/** Check a form: preference and split are there only where they belong, the template has {context} and {query}. COSTEER_EINVAL.
+ */
 COSTEER_API costeer_err costeer_eval_form_check(const costeer_eval_form *form, costeer_error *err);
 
 /** Longest line that is read, in bytes. */

@@ -17,7 +17,7 @@ typedef struct cs_eval_settings {
     const char *data;
     const char *preference;
     const char *split; /**< NULL: all rows */
-    int32_t limit; /**< 0: none */
+    int32_t limit;     /**< 0: none */
     int32_t jobs;
     const char *out;
     const char *judge;

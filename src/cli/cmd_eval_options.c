@@ -66,7 +66,8 @@ static const cs_option eval_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      COMMON(context_template),
-     .help = "Tasks generic, requests and cimemories: the user message with the context, with {context} and {query} in it; without: the context, an empty "
+     .help = "Tasks generic, requests and cimemories: the user message with the context, with {context} and {query} in it; "
+             "without: the context, an empty "
              "line, the query"},
     {.name = "query-field",
      .kind = CS_OPTION_TEXT,

@@ -23,9 +23,9 @@ struct costeer_eval {
     cs_fit fit;
     cs_eval_group groups[COSTEER_EVAL_JOBS_MAX]; /* session k belongs to group k mod n_groups */
     int32_t n_groups;
-    cs_judge *judge;  /* NULL: none */
+    cs_judge *judge;       /* NULL: none */
     cs_intern vocab_words; /* words that the LLM (or the SLM, where there is no LLM) has as one token */
-    atomic_bool stop; /* what the caller's cancel, or a failure, becomes: every answer ends */
+    atomic_bool stop;      /* what the caller's cancel, or a failure, becomes: every answer ends */
 };
 
 /* ---- one answer (answer.c) --------------------------------------------------------------------------------------- */

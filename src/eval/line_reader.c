@@ -25,8 +25,8 @@ static costeer_err compute(const costeer_eval_row *row, const char *answer, bool
     }
     for (size_t i = 0; i < row->n_parts; i++) {
         const costeer_eval_part *part = &row->parts[i];
-        facts[i] = (costeer_fact){
-            .label = part->label, .strings = (const char *const *)part->strings, .n_strings = part->n_strings};
+        facts[i] =
+            (costeer_fact){.label = part->label, .strings = (const char *const *)part->strings, .n_strings = part->n_strings};
     }
     const costeer_reader_inputs inputs = {.answer = answer,
                                           .is_cut = is_cut,

@@ -1,6 +1,6 @@
 /*
- * What a reader sees in an answer: which facts it states, whom it greets and who signs it, whether it repeats itself or copies the
- * notes. docs/evaluation.md defines each; tests/golden/reader.json holds what an independent implementation makes of them.
+ * What a reader sees in an answer: which facts it states, whom it greets and who signs it, whether it repeats itself or copies
+ * the notes. docs/evaluation.md defines each; tests/golden/reader.json holds what an independent implementation makes of them.
  */
 #include "eval/metrics_internal.h"
 #include "eval/states.h"
@@ -55,15 +55,31 @@ static bool count_facts(const costeer_reader_inputs *inputs, const char *folded,
 /* ---- who speaks to whom ------------------------------------------------------------------------------------------ */
 
 /* How letters and messages begin; folded. */
-static const char *const greetings[] = {"dear", "hi", "hello", "hey", "good morning", "good afternoon", "good evening",
-                                        "to whom it may concern", "sehr geehrte", "sehr geehrter", "liebe", "lieber", "liebes",
-                                        "hallo", "guten morgen", "guten tag", "guten abend", "moin", "servus",
-                                        "\xE5\xB0\x8A\xE6\x95\xAC\xE7\x9A\x84",  /* 尊敬的 */
-                                        "\xE6\x95\xAC\xE7\x88\xB1\xE7\x9A\x84",  /* 敬爱的 */
-                                        "\xE4\xBA\xB2\xE7\x88\xB1\xE7\x9A\x84",  /* 亲爱的 */
-                                        "\xE4\xBD\xA0\xE5\xA5\xBD",              /* 你好 */
-                                        "\xE6\x82\xA8\xE5\xA5\xBD",              /* 您好 */
-                                        "\xE5\x90\x84\xE4\xBD\x8D"};             /* 各位 */
+static const char *const greetings[] = {"dear",
+                                        "hi",
+                                        "hello",
+                                        "hey",
+                                        "good morning",
+                                        "good afternoon",
+                                        "good evening",
+                                        "to whom it may concern",
+                                        "sehr geehrte",
+                                        "sehr geehrter",
+                                        "liebe",
+                                        "lieber",
+                                        "liebes",
+                                        "hallo",
+                                        "guten morgen",
+                                        "guten tag",
+                                        "guten abend",
+                                        "moin",
+                                        "servus",
+                                        "\xE5\xB0\x8A\xE6\x95\xAC\xE7\x9A\x84", /* 尊敬的 */
+                                        "\xE6\x95\xAC\xE7\x88\xB1\xE7\x9A\x84", /* 敬爱的 */
+                                        "\xE4\xBA\xB2\xE7\x88\xB1\xE7\x9A\x84", /* 亲爱的 */
+                                        "\xE4\xBD\xA0\xE5\xA5\xBD",             /* 你好 */
+                                        "\xE6\x82\xA8\xE5\xA5\xBD",             /* 您好 */
+                                        "\xE5\x90\x84\xE4\xBD\x8D"};            /* 各位 */
 
 static char *fold_bytes(const char *text, size_t n)
 {
@@ -95,7 +111,8 @@ static size_t greeting_length(const char *line)
         const bool is_latin = (unsigned char)greetings[i][0] < 0x80;
         if (strncmp(line, greetings[i], n) == 0) {
             size_t length;
-            const bool is_end = line[n] == '\0' || !cs_character_is_in_word(cs_character_next(line + n, strnlen(line + n, 4), &length));
+            const bool is_end =
+                line[n] == '\0' || !cs_character_is_in_word(cs_character_next(line + n, strnlen(line + n, 4), &length));
             if (is_end || !is_latin) {
                 return n;
             }
@@ -286,12 +303,8 @@ static bool measure_words(const costeer_reader_inputs *inputs, costeer_reader_me
 costeer_err costeer_reader_metrics_compute(const costeer_reader_inputs *inputs, costeer_reader_metrics *out, costeer_error *err)
 {
     const double none = (double)NAN;
-    *out = (costeer_reader_metrics){.completeness = none,
-                                    .violations = none,
-                                    .salutation = none,
-                                    .signature = none,
-                                    .seq_rep_4 = none,
-                                    .copied_run = none};
+    *out = (costeer_reader_metrics){
+        .completeness = none, .violations = none, .salutation = none, .signature = none, .seq_rep_4 = none, .copied_run = none};
     if (inputs->answer == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "metrics", "there is no answer to measure; an empty one is \"\"");
     }

@@ -23,10 +23,10 @@
 /* Strengths beyond that, which small lambdas have, would leave no room to those in use. */
 #define STRENGTH_ROOT_FROM 6.0
 
-static const cs_measure_id main_measures[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS, CS_MEASURE_BROKEN_WORDS,
-                                              CS_MEASURE_FACT_RECALL, CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
-                                              CS_MEASURE_ROUGEL,      CS_MEASURE_BLEU,           CS_MEASURE_METEOR,
-                                              CS_MEASURE_PERPLEXITY,  CS_MEASURE_EXPOSURE};
+static const cs_measure_id main_measures[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS,     CS_MEASURE_BROKEN_WORDS,
+                                              CS_MEASURE_FACT_RECALL,  CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
+                                              CS_MEASURE_ROUGEL,       CS_MEASURE_BLEU,           CS_MEASURE_METEOR,
+                                              CS_MEASURE_PERPLEXITY,   CS_MEASURE_EXPOSURE};
 
 /* Labels that a picture shows, by index. */
 typedef struct chosen {

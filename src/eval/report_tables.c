@@ -10,7 +10,7 @@
 /* Below that a difference is printed in strong letters: the usual mark, and no more than that. */
 #define P_STRONG 0.05
 
-static const cs_measure_id reader[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS, CS_MEASURE_SALUTATION,
+static const cs_measure_id reader[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS,   CS_MEASURE_SALUTATION,
                                        CS_MEASURE_SIGNATURE,    CS_MEASURE_BROKEN_WORDS, CS_MEASURE_SEQ_REP_4,
                                        CS_MEASURE_COPIED_RUN};
 static const cs_measure_id quality[] = {CS_MEASURE_ROUGE1, CS_MEASURE_ROUGE2, CS_MEASURE_ROUGEL,
@@ -128,6 +128,7 @@ void cs_report_write_facts(cs_report_out *out, const costeer_eval_report *report
     cs_out_raw(out, out->is_html ? "<dl>\n" : "\n");
     fact_of(out, "task", run, "task");
     fact_of(out, "preference", run, "preference");
+    fact_of(out, "split", run, "split");
     fact_of(out, "data", data, "name");
     if (cs_results_text(data, "sha256") != NULL) {
         snprintf(text, sizeof text, "%.12s\xE2\x80\xA6", cs_results_text(data, "sha256"));
@@ -379,7 +380,7 @@ bool cs_report_is_later_point(const costeer_eval_report *report, size_t label)
     return false;
 }
 
-static const cs_measure_id sweep_measures[] = {CS_MEASURE_COMPLETENESS,   CS_MEASURE_VIOLATIONS, CS_MEASURE_BROKEN_WORDS,
+static const cs_measure_id sweep_measures[] = {CS_MEASURE_COMPLETENESS,   CS_MEASURE_VIOLATIONS,  CS_MEASURE_BROKEN_WORDS,
                                                CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_ROUGEL,
                                                CS_MEASURE_PERPLEXITY,     CS_MEASURE_DISTINCT2,   CS_MEASURE_EXPOSURE};
 

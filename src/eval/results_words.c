@@ -1,6 +1,6 @@
 /*
- * A line lists the words of its answer that are in neither notes, request nor vocabulary. What a model wrote by itself, anywhere in
- * the run, is a word all the same; the rest is broken. Without such an answer nothing can be said.
+ * A line lists the words of its answer that are in neither notes, request nor vocabulary. What a model wrote by itself, anywhere
+ * in the run, is a word all the same; the rest is broken. Without such an answer nothing can be said.
  */
 #include "eval/results_words.h"
 

@@ -1,7 +1,7 @@
 /*
- * The labelled parts of a row, and the names of writer and addressee. As everywhere in a row: nothing is trusted, and messages name
- * fields and places, never what is in them. A part is refused that is not in the context, because what chooses among parts, and
- * what looks for copied ones, would look for it in vain.
+ * The labelled parts of a row, and the names of writer and addressee. As everywhere in a row: nothing is trusted, and messages
+ * name fields and places, never what is in them. A part is refused that is not in the context, because what chooses among parts,
+ * and what looks for copied ones, would look for it in vain.
  */
 #include "eval/row_parts.h"
 
@@ -147,9 +147,9 @@ costeer_err cs_row_read_labelled(const costeer_eval_form *form, const json_t *ob
     code = code == COSTEER_OK
                ? cs_row_read_texts(json_object_get(object, "writer"), "", "writer", &out->writer, &out->n_writer, err)
                : code;
-    return code == COSTEER_OK ? cs_row_read_texts(json_object_get(object, "addressee"), "", "addressee", &out->addressee,
-                                                  &out->n_addressee, err)
-                              : code;
+    return code == COSTEER_OK
+               ? cs_row_read_texts(json_object_get(object, "addressee"), "", "addressee", &out->addressee, &out->n_addressee, err)
+               : code;
 }
 
 void cs_row_free_labelled(costeer_eval_row *row)

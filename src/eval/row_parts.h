@@ -16,7 +16,8 @@ costeer_err cs_row_read_texts(const json_t *list, const char *where, const char 
                               costeer_error *err);
 void cs_row_free_texts(char **texts, size_t n);
 
-/** Read split, names and parts of a row whose task is LABELLED; `context` is its field. What was read is the row's in every case. */
+/** Read split, names and parts of a row whose task is LABELLED; `context` is its field. What was read is the row's in every case.
+ */
 costeer_err cs_row_read_labelled(const costeer_eval_form *form, const json_t *object, costeer_eval_row *out, costeer_error *err);
 
 /** Free what cs_row_read_labelled() has read. */

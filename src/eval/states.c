@@ -1,6 +1,6 @@
 /*
- * Whether a text states a string. Both are folded first, so that what a reader takes for the same is the same; then every place of
- * the string is looked at until one begins and ends where words do.
+ * Whether a text states a string. Both are folded first, so that what a reader takes for the same is the same; then every place
+ * of the string is looked at until one begins and ends where words do.
  */
 #include "eval/states.h"
 

@@ -4,7 +4,8 @@
 
 #include <stdbool.h>
 
-/** Fold a text: lower case, ASCII for full width, one kind of hyphen, apostrophe and space. malloc'ed; NULL when memory is out. */
+/** Fold a text: lower case, ASCII for full width, one kind of hyphen, apostrophe and space. malloc'ed; NULL when memory is out.
+ */
 char *cs_states_fold(const char *text);
 
 /** True when a folded text has a folded string, at the boundaries of words. */

@@ -89,18 +89,18 @@ static void assert_answer(size_t i, const json_t *inputs, const json_t *wanted)
                                   .n_strings = strings[k].n};
     }
     costeer_reader_metrics m;
-    assert_int_equal(costeer_reader_metrics_compute(
-                         &(costeer_reader_inputs){.answer = json_string_value(json_object_get(inputs, "answer")),
-                                                  .is_cut = json_is_true(json_object_get(inputs, "is_cut")),
-                                                  .context = json_string_value(json_object_get(inputs, "context")),
-                                                  .facts = facts,
-                                                  .n_facts = json_array_size(list),
-                                                  .writer = writer.items,
-                                                  .n_writer = writer.n,
-                                                  .addressee = addressee.items,
-                                                  .n_addressee = addressee.n},
-                         &m, NULL),
-                     COSTEER_OK);
+    assert_int_equal(
+        costeer_reader_metrics_compute(&(costeer_reader_inputs){.answer = json_string_value(json_object_get(inputs, "answer")),
+                                                                .is_cut = json_is_true(json_object_get(inputs, "is_cut")),
+                                                                .context = json_string_value(json_object_get(inputs, "context")),
+                                                                .facts = facts,
+                                                                .n_facts = json_array_size(list),
+                                                                .writer = writer.items,
+                                                                .n_writer = writer.n,
+                                                                .addressee = addressee.items,
+                                                                .n_addressee = addressee.n},
+                                       &m, NULL),
+        COSTEER_OK);
     assert_value(i, wanted, "completeness", m.completeness);
     assert_value(i, wanted, "violations", m.violations);
     assert_value(i, wanted, "salutation", m.salutation);
@@ -182,8 +182,12 @@ static void test_reader_metrics__need_an_answer(void **state)
 static void test_text_states__bytes_that_are_no_utf8_are_no_letters(void **state)
 {
     (void)state;
-    assert_true(costeer_text_states("\xFF" "dog\x80", "dog"));
-    assert_false(costeer_text_states("\xC3\xA9" "dog", "dog"));
+    assert_true(costeer_text_states("\xFF"
+                                    "dog\x80",
+                                    "dog"));
+    assert_false(costeer_text_states("\xC3\xA9"
+                                     "dog",
+                                     "dog"));
     assert_false(costeer_text_states("\xC3", "dog"));
 }
 
