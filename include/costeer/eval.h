@@ -192,6 +192,8 @@ typedef struct costeer_eval_params {
     bool truncates;             /**< cut the context of rows that do not fit, its oldest part first */
     const costeer_model *judge; /**< NULL: none */
     int32_t n_threads_judge;
+    bool
+        pairwise; /**< the judge also says which answer to a row is better, the first item's or another's; without a connection */
 } costeer_eval_params;
 
 /** Shortest answer for which there must be room behind the prompts, in tokens; or max_tokens when that is less. */

@@ -65,6 +65,10 @@ static int check_options(const evaluation *e, const cs_arguments *arguments)
                        "--on-cloud-failure local: what the SLM writes alone is not the method's; an evaluation stops "
                        "instead, and goes on when it is started again");
     }
+    if (s->pairwise && (s->judge == NULL || s->common.cloud != NULL)) {
+        return cs_fail(CS_EXIT_USAGE, s->judge == NULL ? "--pairwise: needs a --judge to ask"
+                                                       : "--pairwise: needs the LLM in this process; leave out --cloud");
+    }
     if (s->common.audit != NULL && s->jobs > 1) {
         return cs_fail(CS_EXIT_USAGE, "--audit: needs --jobs 1, so that its lines stand in one order");
     }
@@ -279,7 +283,8 @@ static int create_eval(evaluation *e)
                                   .n_ctx_remote = n_ctx_remote,
                                   .truncates = e->settings.truncate_context,
                                   .judge = e->judge,
-                                  .n_threads_judge = s->threads_llm};
+                                  .n_threads_judge = s->threads_llm,
+                                  .pairwise = e->settings.pairwise};
     cs_templates_apply(s, &e->templates, &params.form);
     costeer_error err = {.code = COSTEER_OK};
     return costeer_eval_create(&params, &e->eval, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);

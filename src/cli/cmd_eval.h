@@ -21,6 +21,7 @@ typedef struct cs_eval_settings {
     int32_t jobs;
     const char *out;
     const char *judge;
+    bool pairwise;
     bool truncate_context;
     cs_option_list sweeps;
     const char *query_field;

@@ -177,6 +177,7 @@ static int set_rest(json_t *object, const cs_eval_run *run)
     failed |= json_object_set_new(object, "thinking_budget", json_integer(s->common.thinking_budget));
     failed |= json_object_set_new(object, "answer_prefix", text_or_null(s->common.answer_prefix));
     failed |= json_object_set_new(object, "fields", describe_fields(run->form));
+    failed |= json_object_set_new(object, "pairwise", json_boolean(s->pairwise));
     failed |= json_object_set_new(object, "truncate_context", json_boolean(s->truncate_context));
     failed |= json_object_set_new(object, "sampler", describe_sampler(&run->session->sampler));
     failed |= json_object_set_new(object, "stop", describe_stop(run->session));

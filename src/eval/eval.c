@@ -50,6 +50,10 @@ static costeer_err check(const costeer_eval_params *params, costeer_error *err)
     if (params->n_jobs < 1 || params->n_jobs > COSTEER_EVAL_JOBS_MAX) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "%d jobs; give 1 to %d", params->n_jobs, COSTEER_EVAL_JOBS_MAX);
     }
+    if (params->pairwise && (params->judge == NULL || params->models.connect != NULL)) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval",
+                            "answers are compared in pairs by a judge, and with the LLM in this process");
+    }
     if (params->session.max_tokens < 1) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "max_tokens is %d; give at least 1", params->session.max_tokens);
     }

@@ -36,7 +36,8 @@ typedef struct cs_eval_answer {
     costeer_error error;
     costeer_report report;
     cs_buffer text;
-    double exposure; /**< nats; NaN: unknown */
+    double exposure;     /**< nats; NaN: unknown */
+    const char *against; /**< the first item's answer to the same row; NULL: not compared */
 } cs_eval_answer;
 
 /** Answer a row with an item. Blocks; one thread per ensemble. `out` is filled in every case; dispose of its text. */

@@ -12,7 +12,7 @@
 
 static const cs_measure_id reader[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS,   CS_MEASURE_SALUTATION,
                                        CS_MEASURE_SIGNATURE,    CS_MEASURE_BROKEN_WORDS, CS_MEASURE_SEQ_REP_4,
-                                       CS_MEASURE_COPIED_RUN};
+                                       CS_MEASURE_COPIED_RUN,   CS_MEASURE_WINS};
 static const cs_measure_id quality[] = {CS_MEASURE_ROUGE1, CS_MEASURE_ROUGE2, CS_MEASURE_ROUGEL,
                                         CS_MEASURE_BLEU,   CS_MEASURE_METEOR, CS_MEASURE_PERPLEXITY};
 static const cs_measure_id content[] = {CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_LENGTH_RATIO,
@@ -183,7 +183,7 @@ static void estimate_cell(cs_report_out *out, const costeer_eval_report *report,
 /* A count of 0 everywhere says nothing: no gate, nothing uncertified, nothing steered. */
 static bool is_shown(const costeer_eval_report *report, cs_measure_id measure)
 {
-    return cs_measures[measure].compared ? cs_report_has(report, measure) : cs_report_has_some(report, measure);
+    return cs_measures[measure].object != NULL ? cs_report_has(report, measure) : cs_report_has_some(report, measure);
 }
 
 static void method_row(cs_report_out *out, const costeer_eval_report *report, size_t i, bool is_truncated)
@@ -311,11 +311,22 @@ static void difference_cell(cs_report_out *out, const cs_measure *measure, const
                   comparison->p < P_STRONG);
 }
 
+static size_t keep_compared(cs_measure_id *list, size_t n)
+{
+    size_t n_kept = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (cs_measures[list[k]].compared) {
+            list[n_kept++] = list[k];
+        }
+    }
+    return n_kept;
+}
+
 static void difference_table(cs_report_out *out, const costeer_eval_report *report, const cs_measure_id *list, size_t n_list,
                              const char *caption)
 {
     cs_measure_id shown[CS_MEASURES];
-    const size_t n = present(report, list, n_list, shown);
+    const size_t n = keep_compared(shown, present(report, list, n_list, shown));
     if (n == 0) {
         return;
     }

@@ -93,3 +93,54 @@ good='[{"note": "I am Ann.", "label": "needed", "any": ["Ann"]}, {"note": "I am 
     failed_with 2 'only task generic'
     [ ! -e "$dir" ]
 }
+
+@test "pairs: the judge is asked in both orders; equal answers are even, and its letters are those of score" {
+    head -n 3 "$COSTEER_MODELS_DIR/eval/prompts.jsonl" >"$data"
+    pairs=(eval --task generic --data "$data" --max-tokens 40 --judge "$llm" --pairwise --jobs 2)
+    costeer "${pairs[@]}" --method llm --method costeer --strength 0 --out "$dir.even" >/dev/null
+    json_lines "$dir.even/results.jsonl" '[x["answer"] for x in d[::2]] == [x["answer"] for x in d[1::2]] and [x["pairwise"]["wins"] for x in d[1::2]] == [0.5] * 3'
+    costeer "${pairs[@]}" --method llm+context --method llm --method slm+context --out "$dir" >/dev/null
+    json "$dir/run.json" 'd["pairwise"] is True'
+    json_lines "$dir/results.jsonl" 'all(x["pairwise"] is None for x in d if x["label"] == "llm+context")'
+    json_lines "$dir/results.jsonl" 'all(x["pairwise"]["against"] == "llm+context" and x["pairwise"]["wins"] in (0, 0.5, 1) for x in d if x["label"] != "llm+context")'
+    python3 - "$data" "$dir/results.jsonl" "$BATS_TEST_TMPDIR" <<'PY'
+import json, sys
+row = json.loads(open(sys.argv[1]).readline())
+lines = [json.loads(l) for l in open(sys.argv[2])]
+first, other = lines[0]["answer"], next(x for x in lines if x["label"] == "slm+context")["answer"]
+for name, a, b in (("1", other, first), ("2", first, other)):
+    open(f"{sys.argv[3]}/question{name}", "w").write(
+        f"A request, with the notes of who makes it:\n\n{row['context']}\n\n{row['query']}\n\nAnswer A:\n\n{a}\n\nAnswer B:\n\n{b}\n\nA good answer does "
+        "what was asked, states what it needs of the notes and nothing that has no place in it, and is well written. Which answer is better? Reply "
+        "with one letter, A or B.")
+PY
+    for order in 1 2; do
+        for letter in A B; do
+            printf %s "$letter" >"$BATS_TEST_TMPDIR/letter"
+            costeer score --json --query-file "$BATS_TEST_TMPDIR/question$order" --text "$BATS_TEST_TMPDIR/letter" >"$BATS_TEST_TMPDIR/$letter$order"
+        done
+    done
+    PLACE=$BATS_TEST_TMPDIR json_lines "$dir/results.jsonl" '(lambda s: next(x for x in d if x["label"] == "slm+context")["pairwise"]["wins"] == 0.5 * (s("A1") > s("B1")) + 0.5 * (s("B2") > s("A2")))(lambda n: __import__("json").load(open(__import__("os").environ["PLACE"] + "/" + n))["logprob_sum"])'
+}
+
+@test "pairs: a run taken up in the middle of a row ends with the same bytes" {
+    head -n 6 "$COSTEER_MODELS_DIR/eval/prompts.jsonl" >"$data"
+    pairs=(eval --task generic --data "$data" --max-tokens 24 --method llm+context --method llm --method costeer --method slm+context --method slm
+        --judge "$llm" --pairwise -q)
+    costeer "${pairs[@]}" --out "$dir" >/dev/null
+    for n in 1 9 13 19 29; do # 8 answers are a segment, 5 a row
+        rm -rf "$dir.cut" && cp -r "$dir" "$dir.cut"
+        head -n "$n" "$dir/results.jsonl" >"$dir.cut/results.jsonl"
+        costeer "${pairs[@]}" --out "$dir.cut" >/dev/null
+        cmp "$dir/results.jsonl" "$dir.cut/results.jsonl"
+    done
+}
+
+@test "pairs need a judge, and the LLM here" {
+    row a dev "$good" >"$data"
+    run --separate-stderr costeer "${requests[@]}" --data "$data" --pairwise --out "$dir"
+    failed_with 2 'needs a --judge'
+    run --separate-stderr costeer "${requests[@]}" --data "$data" --pairwise --judge "$llm" --cloud ws://127.0.0.1:1 --out "$dir"
+    failed_with 2 'needs the LLM in this process'
+    [ ! -e "$dir" ]
+}
