@@ -44,8 +44,15 @@ static void check_row(const costeer_eval_form *form, costeer_eval_row *row)
         }
     }
     for (size_t i = 0; i < row->n_parts; i++) {
-        if (row->context == NULL || strstr(row->context, row->parts[i].note) == NULL || (row->parts[i].label & ~3U) != 0) {
+        const costeer_eval_part *part = &row->parts[i];
+        const size_t n_context = row->context != NULL ? strlen(row->context) : 0;
+        if (part->n_bytes == 0 || part->at + part->n_bytes > n_context || part->label > COSTEER_FACT_INAPPROPRIATE) {
             fail(form, "a part that is not in the context");
+        }
+        for (size_t k = 0; k < part->n_strings; k++) {
+            if (part->strings[k][0] == '\0') {
+                fail(form, "an empty string");
+            }
         }
     }
     check_message(form, row);

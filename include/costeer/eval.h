@@ -74,9 +74,10 @@ COSTEER_API costeer_err costeer_eval_form_check(const costeer_eval_form *form, c
 
 /** A part of a row's context. */
 typedef struct costeer_eval_part {
-    char *note; /**< its text, as it is in the context */
+    size_t at; /**< where its text is in the context, in bytes */
+    size_t n_bytes;
     costeer_fact_label label;
-    char **strings; /**< [n_strings] as in costeer_fact */
+    const char *const *strings; /**< [n_strings] as in costeer_fact; the row's */
     size_t n_strings;
 } costeer_eval_part;
 
@@ -98,7 +99,8 @@ typedef struct costeer_eval_row {
     bool is_skipped;          /**< of another split than the form's; nothing but the id is read */
     costeer_eval_part *parts; /**< [n_parts] */
     size_t n_parts;
-    char **writer; /**< [n_writer] forms of the writer's name */
+    char **part_strings; /**< of all parts */
+    char **writer;       /**< [n_writer] forms of the writer's name */
     size_t n_writer;
     char **addressee; /**< [n_addressee] */
     size_t n_addressee;

@@ -82,7 +82,7 @@ typedef struct costeer_reader_metrics {
     size_t n_inappropriate_stated;
     double completeness; /**< share of the needed facts that are stated */
     double violations;   /**< share of the inappropriate ones */
-    double salutation;   /**< 1: it names the addressee and not the writer; else 0 */
+    double salutation;   /**< 1: it names the addressee, where one is given, and not the writer; else 0 */
     double signature;    /**< 1: it names the writer and not the addressee; else 0 */
     double seq_rep_4;    /**< share of the 4-grams of words that repeat earlier ones */
     double copied_run;   /**< longest run of words that the notes have too, in words */

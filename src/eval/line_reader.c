@@ -25,8 +25,7 @@ static costeer_err compute(const costeer_eval_row *row, const char *answer, bool
     }
     for (size_t i = 0; i < row->n_parts; i++) {
         const costeer_eval_part *part = &row->parts[i];
-        facts[i] =
-            (costeer_fact){.label = part->label, .strings = (const char *const *)part->strings, .n_strings = part->n_strings};
+        facts[i] = (costeer_fact){.label = part->label, .strings = part->strings, .n_strings = part->n_strings};
     }
     const costeer_reader_inputs inputs = {.answer = answer,
                                           .is_cut = is_cut,
@@ -54,7 +53,7 @@ static json_t *facts_of(const costeer_eval_row *row, const costeer_reader_metric
 costeer_err cs_eval_line_add_reader(const costeer_eval *eval, const costeer_eval_row *row, const char *answer, bool is_cut,
                                     json_t *line, json_t *metrics, costeer_error *err)
 {
-    costeer_reader_metrics m;
+    costeer_reader_metrics m = {.n_needed = 0};
     const costeer_err code = compute(row, answer, is_cut, &m, err);
     if (code != COSTEER_OK) {
         return code;

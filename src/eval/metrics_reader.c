@@ -231,17 +231,18 @@ static char *read_signature(const char *answer, const line_at *salutation)
     return cs_states_fold(answer + begin);
 }
 
-/* 1 when a folded text names one and not the other. */
+/* 1 when a folded text names one, where there is one, and not the other. */
 static double names(const char *folded, const char *const *one, size_t n_one, const char *const *other, size_t n_other, bool *ok)
 {
-    return states_any(folded, one, n_one, ok) && !states_any(folded, other, n_other, ok) ? 1.0 : 0.0;
+    const bool has_one = n_one == 0 || states_any(folded, one, n_one, ok);
+    return has_one && !states_any(folded, other, n_other, ok) ? 1.0 : 0.0;
 }
 
 static bool measure_names(const costeer_reader_inputs *in, costeer_reader_metrics *out)
 {
     line_at line;
     bool ok = find_salutation_line(in->answer, &line);
-    if (ok && in->n_addressee > 0) {
+    if (ok && in->n_addressee + in->n_writer > 0) {
         char *salutation = read_salutation(in->answer, &line);
         ok = salutation != NULL;
         out->salutation = ok ? names(salutation, in->addressee, in->n_addressee, in->writer, in->n_writer, &ok) : out->salutation;

@@ -66,8 +66,10 @@ costeer_err cs_pairwise_judge(cs_judge *judge, const costeer_prompt *form, const
     double first = (double)NAN;
     double second = (double)NAN;
     char *message = costeer_eval_row_message(row);
-    costeer_err code = message != NULL ? ask(judge, form, message, answer, against, &first, err)
-                                       : cs_error_set(err, COSTEER_ENOMEM, "judge", "no memory for a question");
+    if (message == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "judge", "no memory for a question");
+    }
+    costeer_err code = ask(judge, form, message, answer, against, &first, err);
     code = code == COSTEER_OK ? ask(judge, form, message, against, answer, &second, err) : code;
     free(message);
     *wins = isnan(first) || isnan(second) ? (double)NAN : half_win(first) + half_win(-second);

@@ -354,7 +354,7 @@ static costeer_err read_row(const costeer_eval_form *form, const json_t *object,
     }
     if (code == COSTEER_OK && is_free) {
         const char *field = form->facts_field != NULL ? form->facts_field : "facts";
-        code = cs_row_read_texts(json_object_get(object, field), "", field, &out->facts, &out->n_facts, err);
+        code = cs_row_read_texts(json_object_get(object, field), field, &out->facts, &out->n_facts, err);
     }
     return code;
 }
@@ -405,7 +405,7 @@ void costeer_eval_row_dispose(costeer_eval_row *row)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);
     }
-    cs_row_free_texts(row->facts, row->n_facts);
+    free((void *)row->facts);
     cs_row_free_labelled(row);
     *row = (costeer_eval_row){.line = 0};
 }

@@ -23,44 +23,70 @@ static costeer_err no_memory(costeer_error *err)
 
 /* ---- lists of texts ---------------------------------------------------------------------------------------------- */
 
-costeer_err cs_row_read_texts(const json_t *list, const char *where, const char *field, char ***out, size_t *n,
-                              costeer_error *err)
+/* Texts that go into one block: the pointers first, then the bytes. */
+typedef struct text_sizes {
+    size_t n;
+    size_t n_bytes;
+} text_sizes;
+
+/* Check a list and add what it takes. */
+static costeer_err measure_texts(const json_t *list, const char *where, const char *field, text_sizes *sizes, costeer_error *err)
 {
-    const size_t n_all = json_array_size(list);
-    *out = NULL;
-    *n = 0;
-    if (!is_there(list)) {
-        return COSTEER_OK;
-    }
-    if (!json_is_array(list) || n_all > COSTEER_EVAL_FACTS_MAX) {
+    const size_t n = json_array_size(list);
+    if (is_there(list) && (!json_is_array(list) || n > COSTEER_EVAL_FACTS_MAX)) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "%sfield \"%.60s\" is not a list of at most %d texts", where, field,
                             COSTEER_EVAL_FACTS_MAX);
     }
-    *out = calloc(n_all > 0 ? n_all : 1, sizeof(char *));
-    if (*out == NULL) {
-        return no_memory(err);
-    }
-    for (size_t i = 0; i < n_all; i++) {
+    for (size_t i = 0; i < n; i++) {
         const json_t *text = json_array_get(list, i);
         if (!json_is_string(text) || json_string_length(text) == 0) {
             return cs_error_set(err, COSTEER_EINVAL, "eval", "%sfield \"%.60s\": its item %zu is not a text", where, field,
                                 i + 1);
         }
-        (*out)[i] = strdup(json_string_value(text));
-        if ((*out)[i] == NULL) {
-            return no_memory(err);
-        }
-        ++*n;
+        sizes->n_bytes += json_string_length(text) + 1;
     }
+    sizes->n += n;
     return COSTEER_OK;
 }
 
-void cs_row_free_texts(char **texts, size_t n)
+/* A block, and where its bytes begin; free() it. NULL when memory is out. */
+static char **create_block(const text_sizes *sizes, char **bytes)
 {
+    char **block = malloc(sizes->n * sizeof *block + sizes->n_bytes + 1);
+    *bytes = block != NULL ? (char *)(block + sizes->n) : NULL;
+    return block;
+}
+
+/* Copy a list that was measured to block[0 …]; returns how many. *bytes moves on. */
+static size_t copy_texts(const json_t *list, char **block, char **bytes)
+{
+    const size_t n = json_array_size(list);
     for (size_t i = 0; i < n; i++) {
-        free(texts[i]);
+        const json_t *text = json_array_get(list, i);
+        const size_t n_bytes = json_string_length(text) + 1;
+        memcpy(*bytes, json_string_value(text), n_bytes);
+        block[i] = *bytes;
+        *bytes += n_bytes;
     }
-    free((void *)texts);
+    return n;
+}
+
+costeer_err cs_row_read_texts(const json_t *list, const char *field, char ***out, size_t *n, costeer_error *err)
+{
+    text_sizes sizes = {.n = 0};
+    char *bytes;
+    *out = NULL;
+    *n = 0;
+    const costeer_err code = measure_texts(list, "", field, &sizes, err);
+    if (code != COSTEER_OK || sizes.n == 0) {
+        return code;
+    }
+    *out = create_block(&sizes, &bytes);
+    if (*out == NULL) {
+        return no_memory(err);
+    }
+    *n = copy_texts(list, *out, &bytes);
+    return COSTEER_OK;
 }
 
 /* ---- parts ------------------------------------------------------------------------------------------------------- */
@@ -78,30 +104,49 @@ static costeer_err read_label(const json_t *value, const char *where, costeer_fa
     return cs_error_set(err, COSTEER_EINVAL, "eval", "%sfield \"label\" is none of needed, fine and inappropriate", where);
 }
 
-static costeer_err read_note(const json_t *value, const char *where, const char *field, const char *context, char **out,
-                             costeer_error *err)
+static costeer_err read_note(const json_t *value, const char *where, const char *field, const char *context,
+                             costeer_eval_part *out, costeer_error *err)
 {
     const char *note = json_string_value(value);
-    if (note == NULL || note[0] == '\0') {
+    if (note == NULL || note[strspn(note, " \t\r\n")] == '\0') {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "%sfield \"%.60s\" is not a text", where, field);
     }
-    if (strstr(context, note) == NULL) {
+    const char *found = strstr(context, note);
+    if (found == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "%sfield \"%.60s\" is not in the context", where, field);
     }
-    *out = strdup(note);
-    return *out != NULL ? COSTEER_OK : no_memory(err);
+    out->at = (size_t)(found - context);
+    out->n_bytes = strlen(note);
+    return COSTEER_OK;
 }
 
+/* Read a part but for its strings, which are measured. */
 static costeer_err read_part(const costeer_eval_task *task, const json_t *object, size_t i, const char *context,
-                             costeer_eval_part *out, costeer_error *err)
+                             costeer_eval_part *out, text_sizes *sizes, costeer_error *err)
 {
     char where[48];
     snprintf(where, sizeof where, "part %zu of \"parts\": ", i + 1);
-    costeer_err code = read_note(json_object_get(object, task->record[0]), where, task->record[0], context, &out->note, err);
+    costeer_err code = read_note(json_object_get(object, task->record[0]), where, task->record[0], context, out, err);
     code = code == COSTEER_OK ? read_label(json_object_get(object, "label"), where, &out->label, err) : code;
-    return code == COSTEER_OK ? cs_row_read_texts(json_object_get(object, task->record[1]), where, task->record[1], &out->strings,
-                                                  &out->n_strings, err)
+    return code == COSTEER_OK ? measure_texts(json_object_get(object, task->record[1]), where, task->record[1], sizes, err)
                               : code;
+}
+
+static costeer_err read_strings(const costeer_eval_task *task, const json_t *list, const text_sizes *sizes, costeer_eval_row *out,
+                                costeer_error *err)
+{
+    char *bytes;
+    out->part_strings = create_block(sizes, &bytes);
+    if (out->part_strings == NULL) {
+        return no_memory(err);
+    }
+    char **next = out->part_strings;
+    for (size_t i = 0; i < out->n_parts; i++) {
+        out->parts[i].strings = (const char *const *)next;
+        out->parts[i].n_strings = copy_texts(json_object_get(json_array_get(list, i), task->record[1]), next, &bytes);
+        next += out->parts[i].n_strings;
+    }
+    return COSTEER_OK;
 }
 
 static costeer_err read_parts(const costeer_eval_task *task, const json_t *object, costeer_eval_row *out, costeer_error *err)
@@ -109,6 +154,7 @@ static costeer_err read_parts(const costeer_eval_task *task, const json_t *objec
     const json_t *list = json_object_get(object, "parts");
     const char *context = json_string_value(json_object_get(object, "context"));
     const size_t n = json_array_size(list);
+    text_sizes sizes = {.n = 0};
     if (n == 0 || n > COSTEER_EVAL_FACTS_MAX) {
         const char *what = json_is_array(list) ? "has not 1 to 1024 parts" : (is_there(list) ? "is not a list" : "is missing");
         return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"parts\" %s", what);
@@ -120,9 +166,9 @@ static costeer_err read_parts(const costeer_eval_task *task, const json_t *objec
     out->n_parts = n;
     costeer_err code = COSTEER_OK;
     for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
-        code = read_part(task, json_array_get(list, i), i, context != NULL ? context : "", &out->parts[i], err);
+        code = read_part(task, json_array_get(list, i), i, context != NULL ? context : "", &out->parts[i], &sizes, err);
     }
-    return code;
+    return code == COSTEER_OK ? read_strings(task, list, &sizes, out, err) : code;
 }
 
 /* ---- all of it --------------------------------------------------------------------------------------------------- */
@@ -144,21 +190,17 @@ costeer_err cs_row_read_labelled(const costeer_eval_form *form, const json_t *ob
         return code;
     }
     code = read_parts(form->task, object, out, err);
-    code = code == COSTEER_OK
-               ? cs_row_read_texts(json_object_get(object, "writer"), "", "writer", &out->writer, &out->n_writer, err)
-               : code;
+    code = code == COSTEER_OK ? cs_row_read_texts(json_object_get(object, "writer"), "writer", &out->writer, &out->n_writer, err)
+                              : code;
     return code == COSTEER_OK
-               ? cs_row_read_texts(json_object_get(object, "addressee"), "", "addressee", &out->addressee, &out->n_addressee, err)
+               ? cs_row_read_texts(json_object_get(object, "addressee"), "addressee", &out->addressee, &out->n_addressee, err)
                : code;
 }
 
 void cs_row_free_labelled(costeer_eval_row *row)
 {
-    for (size_t i = 0; i < row->n_parts; i++) {
-        free(row->parts[i].note);
-        cs_row_free_texts(row->parts[i].strings, row->parts[i].n_strings);
-    }
     free(row->parts);
-    cs_row_free_texts(row->writer, row->n_writer);
-    cs_row_free_texts(row->addressee, row->n_addressee);
+    free((void *)row->part_strings);
+    free((void *)row->writer);
+    free((void *)row->addressee);
 }

@@ -9,12 +9,9 @@
  * Read a list of texts of at most COSTEER_EVAL_FACTS_MAX, none of them empty.
  *
  * @param list      NULL or null: none
- * @param where     what goes before the field's name in a message: "" or "part 3 of …: "
- * @param[out] out  [*n] malloc'ed, each text too; valid in every case, for cs_row_free_texts()
+ * @param[out] out  [*n] one block with pointers and texts, to be freed; NULL: none
  */
-costeer_err cs_row_read_texts(const json_t *list, const char *where, const char *field, char ***out, size_t *n,
-                              costeer_error *err);
-void cs_row_free_texts(char **texts, size_t n);
+costeer_err cs_row_read_texts(const json_t *list, const char *field, char ***out, size_t *n, costeer_error *err);
 
 /** Read split, names and parts of a row whose task is LABELLED; `context` is its field. What was read is the row's in every case.
  */

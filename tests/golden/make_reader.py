@@ -75,7 +75,7 @@ def share(facts, label, answer):
 
 
 def named(text, one, other):
-    return float(any_of(text, one) and not any_of(text, other))
+    return float((not one or any_of(text, one)) and not any_of(text, other))
 
 
 def longest_run(a, b):
@@ -94,7 +94,7 @@ def measure(answer, is_cut, context, facts, writer, addressee):
     four = grams(own, 4)
     notes = words(context or "")
     return {"completeness": share(facts, "needed", answer), "violations": share(facts, "inappropriate", answer),
-            "salutation": named(salutation(answer), addressee, writer) if addressee else None,
+            "salutation": named(salutation(answer), addressee, writer) if addressee or writer else None,
             "signature": named(signature(answer), writer, addressee) if writer and not is_cut else None,
             "seq_rep_4": 1 - len(set(four)) / len(four) if four else None,
             "copied_run": float(longest_run(own, notes)) if notes else None}
@@ -151,6 +151,9 @@ ANSWERS = [
      ["王主任"]],
     ["尊敬的王主任：\n\n我是陈思远，我想请假三天，请批准，谢谢您的理解和支持，祝您工作顺利身体健康万事如意。", False, "陈思远", [], ["思远"], ["王主任"]],
     ["您好，王主任：\n请假。\n陈思远", False, "陈思远", [], ["思远"], ["王主任"]],
+    ["Dear Mira,\nsee you.\nMira", False, NOTES, FACTS, ["Mira"], []],
+    ["Dear friends,\nsee you.\nMira", False, NOTES, FACTS, ["Mira"], []],
+    ["Dear Lena,\nsee you.", False, NOTES, FACTS, [], ["Lena"]],
     ["one two three four one two three four one two three four", False, "two three four one two nine", [], [], []],
     ["one two three", False, "four five", [], [], []],
     ["?!", False, "?!", FACTS, ["Mira"], ["Lena"]],

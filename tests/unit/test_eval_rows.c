@@ -198,7 +198,8 @@ static void test_requests__parts_and_names_are_read(void **state)
                                              "{\"note\": \"I am ill.\", \"label\": \"inappropriate\", \"any\": []}]}");
     expect_message(&row, "I am Ann. I am ill.\n\nBio?");
     assert_int_equal(row.n_parts, 2);
-    assert_string_equal(row.parts[0].note, "I am Ann.");
+    assert_int_equal(row.parts[0].at, 0);
+    assert_int_equal(row.parts[0].n_bytes, strlen("I am Ann."));
     assert_int_equal(row.parts[0].label, COSTEER_FACT_NEEDED);
     assert_int_equal(row.parts[0].n_strings, 2);
     assert_string_equal(row.parts[0].strings[1], "Anna");
@@ -216,7 +217,8 @@ static void test_cimemories__parts_have_their_own_fields(void **state)
     costeer_eval_row row = parse("cimemories", "{" NOTES ", \"recipient\": \"x\", \"parts\": [{\"name\": \"n\", \"statement\": "
                                                "\"I am ill.\", \"label\": \"fine\", \"strings\": [\"ill\"]}]}");
     assert_int_equal(row.n_parts, 1);
-    assert_string_equal(row.parts[0].note, "I am ill.");
+    assert_int_equal(row.parts[0].at, strlen("I am Ann. "));
+    assert_int_equal(row.parts[0].n_bytes, strlen("I am ill."));
     assert_int_equal(row.parts[0].label, COSTEER_FACT_FINE);
     assert_string_equal(row.parts[0].strings[0], "ill");
     costeer_eval_row_dispose(&row);
@@ -251,7 +253,7 @@ static void test_requests__a_part_that_is_none_is_refused(void **state)
         {"null", "\"parts\" is missing"},
         {"[]", "\"parts\" has not 1 to 1024 parts"},
         {"[7]", "part 1 of \"parts\": field \"note\" is not a text"},
-        {"[{\"note\": \"\"}]", "part 1 of \"parts\": field \"note\" is not a text"},
+        {"[{\"note\": \" \"}]", "part 1 of \"parts\": field \"note\" is not a text"},
         {"[{\"note\": \"sesame\"}]", "part 1 of \"parts\": field \"note\" is not in the context"},
         {"[{\"note\": \"I\", \"label\": \"fine\"}, {\"note\": \"I\"}]", "part 2 of \"parts\": field \"label\" is none of"},
         {"[{\"note\": \"I\", \"label\": \"sesame\"}]", "is none of needed, fine and inappropriate"},
