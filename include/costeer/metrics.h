@@ -68,6 +68,7 @@ typedef struct costeer_reader_inputs {
     const char *context;       /**< the notes */
     const costeer_fact *facts; /**< [n_facts] */
     size_t n_facts;
+    bool *is_stated;           /**< [n_facts] filled: the answer states the fact; of fine ones too. NULL: not wanted */
     const char *const *writer; /**< [n_writer] forms of the name of who writes */
     size_t n_writer;
     const char *const *addressee; /**< [n_addressee] of who is written to */

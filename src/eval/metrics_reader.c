@@ -35,10 +35,13 @@ static bool count_facts(const costeer_reader_inputs *inputs, const char *folded,
     bool ok = true;
     for (size_t i = 0; i < inputs->n_facts && ok; i++) {
         const costeer_fact *fact = &inputs->facts[i];
+        const bool is_stated = states_any(folded, fact->strings, fact->n_strings, &ok);
+        if (inputs->is_stated != NULL) {
+            inputs->is_stated[i] = is_stated;
+        }
         if (fact->label == COSTEER_FACT_FINE || fact->n_strings == 0) {
             continue;
         }
-        const bool is_stated = states_any(folded, fact->strings, fact->n_strings, &ok);
         const bool is_needed = fact->label == COSTEER_FACT_NEEDED;
         *(is_needed ? &out->n_needed : &out->n_inappropriate) += 1;
         *(is_needed ? &out->n_needed_stated : &out->n_inappropriate_stated) += is_stated;

@@ -37,6 +37,7 @@ good='[{"note": "I am Ann.", "label": "needed", "any": ["Ann"]}, {"note": "I am 
     row a dev "$good" >"$data"
     costeer "${requests[@]}" --data "$data" --method slm+context --answer-prefix "Dear Ben, I am Ann and not ill at all." --out "$dir" >/dev/null
     json_lines "$dir/results.jsonl" 'd[0]["facts"]["needed"] == 1 and d[0]["facts"]["inappropriate"] == 1'
+    json_lines "$dir/results.jsonl" 'all((i in d[0]["facts"]["stated"]) == (s.lower() in __import__("re").findall("[a-z]+", d[0]["answer"].lower())) for i, s in ((0, "Ann"), (1, "ill")))'
 }
 
 @test "a row of the other split is neither a row nor a bad one, and a template is taken" {

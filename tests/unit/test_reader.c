@@ -158,10 +158,11 @@ static void test_reader_metrics__counts_are_of_facts_that_have_strings(void **st
                                   {COSTEER_FACT_NEEDED, two, 0},
                                   {COSTEER_FACT_INAPPROPRIATE, two, 1},
                                   {COSTEER_FACT_FINE, two, 1}};
+    bool is_stated[4];
     costeer_reader_metrics m;
-    assert_int_equal(costeer_reader_metrics_compute(
-                         &(costeer_reader_inputs){.answer = "Ask Mr Zielinski.", .facts = facts, .n_facts = 4}, &m, NULL),
-                     COSTEER_OK);
+    const costeer_reader_inputs inputs = {.answer = "Ask Mr Zielinski.", .facts = facts, .n_facts = 4, .is_stated = is_stated};
+    assert_int_equal(costeer_reader_metrics_compute(&inputs, &m, NULL), COSTEER_OK);
+    assert_true(is_stated[0] && !is_stated[1] && !is_stated[2] && !is_stated[3]);
     assert_int_equal(m.n_needed, 1);
     assert_int_equal(m.n_needed_stated, 1);
     assert_int_equal(m.n_inappropriate, 1);
