@@ -326,7 +326,8 @@ static void difference_table(cs_report_out *out, const costeer_eval_report *repo
                              const char *caption)
 {
     cs_measure_id shown[CS_MEASURES];
-    const size_t n = keep_compared(shown, present(report, list, n_list, shown));
+    size_t n = present(report, list, n_list, shown);
+    n = keep_compared(shown, n);
     if (n == 0) {
         return;
     }
