@@ -43,6 +43,18 @@ static void check_row(const costeer_eval_form *form, costeer_eval_row *row)
             fail(form, "an empty fact");
         }
     }
+    for (size_t i = 0; i < row->n_parts; i++) {
+        const costeer_eval_part *part = &row->parts[i];
+        const size_t n_context = row->context != NULL ? strlen(row->context) : 0;
+        if (part->n_bytes == 0 || part->at + part->n_bytes > n_context || part->label > COSTEER_FACT_INAPPROPRIATE) {
+            fail(form, "a part that is not in the context");
+        }
+        for (size_t k = 0; k < part->n_strings; k++) {
+            if (part->strings[k][0] == '\0') {
+                fail(form, "an empty string");
+            }
+        }
+    }
     check_message(form, row);
 }
 
@@ -51,7 +63,11 @@ static void parse(const costeer_eval_form *form, const uint8_t *data, size_t siz
     costeer_eval_row row;
     costeer_error err = {.code = COSTEER_OK};
     const costeer_err code = costeer_eval_row_parse(form, (const char *)data, size, 7, &row, &err);
-    if (code == COSTEER_OK) {
+    if (code == COSTEER_OK && row.is_skipped) {
+        if (form->split == NULL || row.id == NULL) {
+            fail(form, "a row that is skipped for nothing");
+        }
+    } else if (code == COSTEER_OK) {
         check_row(form, &row);
     } else if ((code != COSTEER_EINVAL && code != COSTEER_EUTF8 && code != COSTEER_ETOOLONG) || err.message[0] == '\0') {
         fail(form, "refused without a reason");
@@ -71,6 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             form.preference = "concise";
         }
         parse(&form, data, size);
+        if (tasks[i].shape == COSTEER_EVAL_LABELLED) {
+            form.split = "dev";
+            parse(&form, data, size);
+        }
         if (tasks[i].shape == COSTEER_EVAL_FIELDS) {
             form.query_field = "input";
             form.context_field = "output";

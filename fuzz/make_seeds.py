@@ -123,6 +123,10 @@ ROWS = {
     "preference": {"question": "Zq7 why?"},
     "fields": {"id": "x", "query": "Zq7 q", "context": "Zq7 c {query}", "output": None, "facts": ["Zq7 f", "\u00e9\U0001f600"]},
     "named-fields": {"index": 3, "input": "Zq7 q", "output": "Zq7 c", "context": "Zq7 r", "top_5": ["Zq7 f"]},
+    "labelled": {"id": "l", "split": "dev", "query": "Zq7 q", "context": "Zq7 I am Ann. Zq7 ill.", "writer": ["Zq7 Ann"], "addressee": [],
+                 "parts": [{"note": "Zq7 I am Ann.", "label": "needed", "any": ["Zq7 Ann"]}, {"note": "ill", "label": "inappropriate"}]},
+    "labelled-elsewhere": {"id": 4, "query": "Zq7 q", "context": "Zq7 c", "parts": [{"statement": "Zq7 c", "label": "fine", "strings": []}]},
+    "labelled-wrong": {"query": "Zq7 q", "context": "Zq7 c", "parts": [{"note": "Zq7 x", "label": "Zq7", "any": "Zq7"}, 7]},
     "wrong-types": {"id": [], "input": {}, "top_5": [{"title": 1}], "facts": "Zq7"},
     "empty": {},
 }

@@ -21,7 +21,8 @@ typedef enum costeer_eval_shape {
     COSTEER_EVAL_PAIRED = 0,     /**< another request, which has the context in it, takes the query's place */
     COSTEER_EVAL_RECORDS = 1,    /**< five records of the author, then the query */
     COSTEER_EVAL_PREFERENCE = 2, /**< the query, then one sentence that asks for a manner */
-    COSTEER_EVAL_FIELDS = 3      /**< fields that the caller names */
+    COSTEER_EVAL_FIELDS = 3,     /**< fields that the caller names */
+    COSTEER_EVAL_LABELLED = 4    /**< notes whose parts are labelled as needed, fine or inappropriate */
 } costeer_eval_shape;
 
 /** A task is a row of a table. */
@@ -30,7 +31,7 @@ typedef struct costeer_eval_task {
     const char *summary; /**< a few words */
     costeer_eval_shape shape;
     const char *heading;      /**< RECORDS: the line above them */
-    const char *record[2];    /**< RECORDS: fields of a record */
+    const char *record[2];    /**< RECORDS: fields of a record; LABELLED: of a part, its text and its strings */
     const char *record_as[2]; /**< RECORDS: what they are called in the prompt */
     const char *system;       /**< default system message; NULL: none */
     int32_t max_tokens;       /**< default */
@@ -50,23 +51,35 @@ typedef struct costeer_eval_form {
     const costeer_eval_task *task;
     const char *preference; /**< PREFERENCE: one of COSTEER_EVAL_PREFERENCES; else NULL */
     /* FIELDS only; NULL: the name in brackets */
-    const char *query_field;      /**< (query) */
-    const char *context_field;    /**< (context) */
-    const char *reference_field;  /**< (output) may be missing in a row */
-    const char *facts_field;      /**< (facts) a list of texts; may be missing in a row */
-    const char *id_field;         /**< (id, else tid, else index, else the number of the line) */
-    const char *context_template; /**< the user message where a context is given; NULL: "{context}\n\n{query}" */
+    const char *query_field;     /**< (query) */
+    const char *context_field;   /**< (context) */
+    const char *reference_field; /**< (output) may be missing in a row */
+    const char *facts_field;     /**< (facts) a list of texts; may be missing in a row */
+    const char *id_field;        /**< (id, else tid, else index, else the number of the line) */
+    /** FIELDS and LABELLED: the user message where a context is given; NULL: "{context}\n\n{query}" */
+    const char *context_template;
+    const char *split; /**< LABELLED: "dev" or "test", rows of another one are skipped; NULL: all rows */
 } costeer_eval_form;
 
-/** Check a form: the preference is there exactly where it belongs, the template has {context} and {query}. COSTEER_EINVAL. */
+/** Check a form: preference and split are there only where they belong, the template has {context} and {query}. COSTEER_EINVAL.
+ */
 COSTEER_API costeer_err costeer_eval_form_check(const costeer_eval_form *form, costeer_error *err);
 
 /** Longest line that is read, in bytes. */
 #define COSTEER_EVAL_LINE_MAX ((size_t)16 << 20)
 
-/** Most facts of a row, and longest id in bytes. */
+/** Most facts, parts and strings of a part, and longest id in bytes. */
 #define COSTEER_EVAL_FACTS_MAX 1024
 #define COSTEER_EVAL_ID_MAX    256
+
+/** A part of a row's context. */
+typedef struct costeer_eval_part {
+    size_t at; /**< where its text is in the context, in bytes */
+    size_t n_bytes;
+    costeer_fact_label label;
+    const char *const *strings; /**< [n_strings] as in costeer_fact; the row's */
+    size_t n_strings;
+} costeer_eval_part;
 
 /**
  * A row. The user message with the context is head, material and tail, one after the other; only the material may be cut, from
@@ -83,6 +96,14 @@ typedef struct costeer_eval_row {
     char *reference; /**< a good answer; NULL: none */
     char **facts;    /**< [n_facts] */
     size_t n_facts;
+    bool is_skipped;          /**< of another split than the form's; nothing but the id is read */
+    costeer_eval_part *parts; /**< [n_parts] */
+    size_t n_parts;
+    char **part_strings; /**< of all parts */
+    char **writer;       /**< [n_writer] forms of the writer's name */
+    size_t n_writer;
+    char **addressee; /**< [n_addressee] */
+    size_t n_addressee;
     size_t n_cut;       /**< bytes that costeer_eval_fit_row() has taken from the material */
     int32_t max_tokens; /**< what costeer_eval_fit_row() found room for; 0: not fitted */
 } costeer_eval_row;
@@ -175,6 +196,8 @@ typedef struct costeer_eval_params {
     bool truncates;               /**< cut the context of rows that do not fit, its oldest part first */
     const costeer_model *judge;   /**< NULL: none */
     int32_t n_threads_judge;
+    bool
+        pairwise; /**< the judge also says which answer to a row is better, the first item's or another's; without a connection */
 } costeer_eval_params;
 
 /** Shortest answer for which there must be room behind the prompts, in tokens; or max_tokens when that is less. */

@@ -66,6 +66,10 @@ static int check_options(const evaluation *e, const cs_arguments *arguments)
                        "--on-cloud-failure local: what the SLM writes alone is not the method's; an evaluation stops "
                        "instead, and goes on when it is started again");
     }
+    if (s->pairwise && (s->judge == NULL || s->common.cloud != NULL)) {
+        return cs_fail(CS_EXIT_USAGE, s->judge == NULL ? "--pairwise: needs a --judge to ask"
+                                                       : "--pairwise: needs the LLM in this process; leave out --cloud");
+    }
     if (s->common.audit != NULL && s->jobs > 1) {
         return cs_fail(CS_EXIT_USAGE, "--audit: needs --jobs 1, so that its lines stand in one order");
     }
@@ -84,6 +88,7 @@ static int make_form(evaluation *e, const cs_arguments *arguments)
     }
     e->form = (costeer_eval_form){.task = costeer_eval_task_find(s->task),
                                   .preference = s->preference,
+                                  .split = s->split,
                                   .query_field = s->query_field,
                                   .context_field = s->context_field,
                                   .reference_field = s->reference_field,
@@ -276,7 +281,8 @@ static int create_eval(evaluation *e)
                                   .n_ctx_remote = n_ctx_remote,
                                   .truncates = e->settings.truncate_context,
                                   .judge = e->judge,
-                                  .n_threads_judge = s->threads_llm};
+                                  .n_threads_judge = s->threads_llm,
+                                  .pairwise = e->settings.pairwise};
     cs_templates_apply(s, &e->templates, &params.form);
     costeer_error err = {.code = COSTEER_OK};
     return costeer_eval_create(&params, &e->eval, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
@@ -474,7 +480,9 @@ const cs_command cs_command_eval = {
         "costeer report DIR makes tables with intervals and plots of it.\n"
         "\n"
         "Tasks: cogenesis; longlamp_abstract, longlamp_review and longlamp_writing; helpsteer, personal_preference_eval, "
-        "truthfulqa and ultrachat, which need a --preference; and generic, whose fields are named by options. Prompts are as "
+        "truthfulqa and ultrachat, which need a --preference; requests (models/eval/requests.jsonl) and cimemories, whose notes "
+        "have "
+        "parts labelled as needed, fine or inappropriate; and generic, whose fields are named by options. Prompts are as "
         "published (docs/evaluation.md); the published tasks have the system message \"You are a helpful assistant.\" and at "
         "most 1,024 tokens an answer unless --system and --max-tokens say otherwise.\n"
         "\n"
@@ -490,6 +498,7 @@ const cs_command cs_command_eval = {
         "At the end a table of means is printed. --json prints one object instead: task, rows, bad_rows, and items with label, "
         "strength, shows_context, rows, n_tokens, exposure, perplexity and metrics (means).",
     .examples = "  costeer eval --task generic --data prompts.jsonl --limit 20 --out run\n"
+                "  costeer eval --task requests --data models/eval/requests.jsonl --split dev --jobs 4 --out run\n"
                 "  costeer eval --task helpsteer --data helpsteer.jsonl --preference concise --jobs 4 --out run\n"
                 "  costeer eval --task generic --data prompts.jsonl --method costeer --sweep strength=0:3:0.25 \\\n"
                 "      --judge big.gguf --out run && costeer report run",

@@ -16,10 +16,12 @@ typedef struct cs_eval_settings {
     const char *task;
     const char *data;
     const char *preference;
-    int32_t limit; /**< 0: none */
+    const char *split; /**< NULL: all rows */
+    int32_t limit;     /**< 0: none */
     int32_t jobs;
     const char *out;
     const char *judge;
+    bool pairwise;
     bool truncate_context;
     cs_option_list sweeps;
     const char *query_field;

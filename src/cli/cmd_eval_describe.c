@@ -105,7 +105,7 @@ static json_t *describe_items(const cs_eval_run *run)
 
 static json_t *describe_fields(const costeer_eval_form *form)
 {
-    if (form->task->shape != COSTEER_EVAL_FIELDS) {
+    if (form->task->shape != COSTEER_EVAL_FIELDS && form->task->shape != COSTEER_EVAL_LABELLED) {
         return json_null();
     }
     return json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?, s:o}", "query", form->query_field, "context", form->context_field,
@@ -147,6 +147,7 @@ static int set_contract(json_t *object, const cs_eval_run *run)
     int failed = json_object_set_new(object, "costeer", json_string(costeer_version()));
     failed |= json_object_set_new(object, "task", json_string(run->form->task->name));
     failed |= json_object_set_new(object, "preference", text_or_null(run->form->preference));
+    failed |= json_object_set_new(object, "split", text_or_null(run->form->split));
     failed |= json_object_set_new(object, "data",
                                   json_pack("{s:o, s:s}", "name", text_or_null(file_name(s->data)), "sha256", run->rows->sha256));
     failed |= json_object_set_new(object, "models", describe_models(run));
@@ -178,6 +179,7 @@ static int set_rest(json_t *object, const cs_eval_run *run)
     failed |= json_object_set_new(object, "answer_prefix", text_or_null(s->common.answer_prefix));
     failed |= json_object_set_new(object, "amateur_template", text_or_null(run->amateur_template));
     failed |= json_object_set_new(object, "fields", describe_fields(run->form));
+    failed |= json_object_set_new(object, "pairwise", json_boolean(s->pairwise));
     failed |= json_object_set_new(object, "truncate_context", json_boolean(s->truncate_context));
     failed |= json_object_set_new(object, "sampler", describe_sampler(&run->session->sampler));
     failed |= json_object_set_new(object, "stop", describe_stop(run->session));

@@ -90,14 +90,16 @@ static bool is_blank(const char *text, size_t n)
     return true;
 }
 
-static int add_line(const costeer_eval_form *form, const char *text, size_t n, int64_t line, cs_eval_rows *out)
+/* Rows of another split are no rows of this run. */
+static int add_line(const costeer_eval_form *form, const char *text, size_t n, int64_t line, cs_eval_rows *out, bool *is_skipped)
 {
     costeer_eval_row row;
     costeer_error err = {.code = COSTEER_OK};
     costeer_err code = costeer_eval_row_parse(form, text, n, line, &row, &err);
-    if (code == COSTEER_ENOMEM) {
+    *is_skipped = row.is_skipped;
+    if (code == COSTEER_ENOMEM || row.is_skipped) {
         costeer_eval_row_dispose(&row);
-        return cs_fail_error(&err);
+        return code == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
     }
     if (code != COSTEER_OK) {
         return reject(out, &row, err.message);
@@ -125,8 +127,9 @@ static int parse_lines(const cs_eval_settings *settings, const costeer_eval_form
             break;
         }
         if (!is_blank(text + at, n)) {
-            exit_code = add_line(form, text + at, n, line, out);
-            n_read++;
+            bool is_skipped;
+            exit_code = add_line(form, text + at, n, line, out, &is_skipped);
+            n_read += !is_skipped;
         }
         at += n + 1;
         if (cs_interrupted()) {

@@ -14,9 +14,22 @@
 static const struct {
     const char *name;
     const char *title;
-} metrics[] = {{"rouge1", NULL},          {"rouge2", NULL},        {"rougeL", "ROUGE-L"},       {"bleu", "BLEU"},
-               {"meteor", "METEOR"},      {"distinct1", NULL},     {"distinct2", "distinct-2"}, {"length_ratio", "length"},
-               {"context_recall", "ctx"}, {"fact_recall", "facts"}};
+} metrics[] = {{"rouge1", NULL},
+               {"rouge2", NULL},
+               {"rougeL", "ROUGE-L"},
+               {"bleu", "BLEU"},
+               {"meteor", "METEOR"},
+               {"distinct1", NULL},
+               {"distinct2", "distinct-2"},
+               {"length_ratio", "length"},
+               {"context_recall", "ctx"},
+               {"fact_recall", "facts"},
+               {"completeness", "complete"},
+               {"violations", "violations"},
+               {"salutation", "salutation"},
+               {"signature", "signature"},
+               {"seq_rep_4", "seq-rep-4"},
+               {"copied_run", "copied run"}};
 
 #define N_METRICS (sizeof metrics / sizeof metrics[0])
 

@@ -1,5 +1,6 @@
 /* Creating an evaluation: the engines that its items need, with as many sequences as its jobs take, and the judge. */
 #include "eval/eval_internal.h"
+#include "eval/unknown_words.h"
 
 #include "util/error.h"
 
@@ -48,6 +49,10 @@ static costeer_err check(const costeer_eval_params *params, costeer_error *err)
     }
     if (params->n_jobs < 1 || params->n_jobs > COSTEER_EVAL_JOBS_MAX) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "%d jobs; give 1 to %d", params->n_jobs, COSTEER_EVAL_JOBS_MAX);
+    }
+    if (params->pairwise && (params->judge == NULL || params->models.connect != NULL)) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval",
+                            "answers are compared in pairs by a judge, and with the LLM in this process");
     }
     if (params->session.max_tokens < 1) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "max_tokens is %d; give at least 1", params->session.max_tokens);
@@ -158,6 +163,16 @@ static costeer_err create_judge(costeer_eval *eval, costeer_error *err)
     return cs_judge_create(eval->params.judge, &params, &eval->judge, err);
 }
 
+/* Words that exist, as far as a model's vocabulary tells; a connection's model has one too. */
+static costeer_err read_vocab(costeer_eval *eval, costeer_error *err)
+{
+    const costeer_ensemble_params *m = &eval->params.models;
+    const costeer_model *model = m->llm != NULL ? m->llm : m->slm;
+    return cs_unknown_words_add_vocab(model, &eval->vocab_words)
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for the vocabulary's words");
+}
+
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
 
 static costeer_err create(costeer_eval *eval, costeer_error *err)
@@ -173,8 +188,9 @@ static costeer_err create(costeer_eval *eval, costeer_error *err)
     p->models.n_drafts = p->models.connect != NULL ? p->models.n_drafts : 0;
     p->models.cancel = &eval->stop;
     cs_fit_init(&eval->fit, p);
-    const costeer_err code = create_groups(eval, err);
-    return code == COSTEER_OK ? create_judge(eval, err) : code;
+    costeer_err code = create_groups(eval, err);
+    code = code == COSTEER_OK ? create_judge(eval, err) : code;
+    return code == COSTEER_OK ? read_vocab(eval, err) : code;
 }
 
 costeer_err costeer_eval_create(const costeer_eval_params *params, costeer_eval **out, costeer_error *err)
@@ -209,6 +225,7 @@ void costeer_eval_free(costeer_eval *eval)
             dispose_group(&eval->groups[i]);
         }
         cs_judge_free(eval->judge);
+        cs_intern_dispose(&eval->vocab_words);
         free(eval->items);
         free(eval);
     }

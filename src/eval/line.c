@@ -3,6 +3,7 @@
  * interrupted ends with the same bytes. Made on the thread that delivers, where the judge is used too.
  */
 #include "eval/eval_internal.h"
+#include "eval/pairwise.h"
 #include "util/error.h"
 
 #include <jansson.h>
@@ -32,6 +33,20 @@ static costeer_err judge(const costeer_eval *eval, const costeer_eval_row *row, 
     }
     *out = judgement.n_tokens > 0 ? json_pack("{s:f, s:i}", "logprob", judgement.logprob, "n_tokens", (int)judgement.n_tokens)
                                   : json_null();
+    return code;
+}
+
+/* Which answer is better, as far as that is asked. */
+static costeer_err compare(const costeer_eval *eval, const costeer_eval_row *row, const cs_eval_answer *answer, json_t **out,
+                           costeer_error *err)
+{
+    double wins = (double)NAN;
+    costeer_err code = COSTEER_OK;
+    if (answer->against != NULL) {
+        const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
+        code = cs_pairwise_judge(eval->judge, &eval->fit.form, row, text, answer->against, &wins, err);
+    }
+    *out = isnan(wins) ? json_null() : json_pack("{s:s, s:f}", "against", eval->items[0].label, "wins", wins);
     return code;
 }
 
@@ -95,14 +110,19 @@ costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *
 {
     json_t *judged = NULL;
     json_t *metrics = NULL;
+    json_t *compared = NULL;
     *line = NULL;
     costeer_err code = judge(eval, row, answer, &judged, err);
+    code = code == COSTEER_OK ? compare(eval, row, answer, &compared, err) : code;
     code = code == COSTEER_OK ? measure(row, answer, &metrics, err) : code;
     if (code != COSTEER_OK) {
         json_decref(judged);
+        json_decref(compared);
         return code;
     }
     json_t *object = json_object();
+    const char *text = answer->text.n_bytes > 0 ? answer->text.bytes : "";
+    const bool is_cut = answer->report.finish == COSTEER_FINISH_LENGTH;
     int failed = json_object_set_new(object, "row", json_string(row->id));
     failed |= json_object_set_new(object, "line", json_integer(row->line));
     failed |= set_item(object, item);
@@ -110,7 +130,13 @@ costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *
     failed |= json_object_set_new(object, "truncated", json_boolean(row->n_cut > 0));
     failed |= json_object_set_new(object, "exposure", number(answer->exposure));
     failed |= json_object_set_new(object, "judge", judged);
+    failed |= json_object_set_new(object, "pairwise", compared);
+    code = cs_eval_line_add_reader(eval, row, text, is_cut, object, metrics, err);
     failed |= json_object_set_new(object, "metrics", metrics);
+    if (code != COSTEER_OK) {
+        json_decref(object);
+        return code;
+    }
     *line = failed == 0 ? json_dumps(object, 0) : NULL;
     json_decref(object);
     return *line != NULL ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for a result");

@@ -15,6 +15,15 @@
     }
 
 const cs_measure cs_measures[CS_MEASURES] = {
+    [CS_MEASURE_COMPLETENESS] = METRIC("completeness", "completeness", 3),
+    [CS_MEASURE_VIOLATIONS] = METRIC("violations", "violations", 3),
+    [CS_MEASURE_SALUTATION] = METRIC("salutation", "salutation", 2),
+    [CS_MEASURE_SIGNATURE] = METRIC("signature", "signature", 2),
+    [CS_MEASURE_BROKEN_WORDS] = METRIC("broken_words", "broken words", 2),
+    [CS_MEASURE_SEQ_REP_4] = METRIC("seq_rep_4", "seq-rep-4", 3),
+    [CS_MEASURE_WINS] =
+        {.key = "wins", .title = "wins against the first method", .object = "pairwise", .top = "wins", .decimals = 2},
+    [CS_MEASURE_COPIED_RUN] = METRIC("copied_run", "longest copied run, words", 1),
     [CS_MEASURE_ROUGE1] = METRIC("rouge1", "ROUGE-1", 3),
     [CS_MEASURE_ROUGE2] = METRIC("rouge2", "ROUGE-2", 3),
     [CS_MEASURE_ROUGEL] = METRIC("rougeL", "ROUGE-L", 3),

@@ -8,6 +8,14 @@
 
 /** Index of a measure. */
 typedef enum cs_measure_id {
+    CS_MEASURE_COMPLETENESS,
+    CS_MEASURE_VIOLATIONS,
+    CS_MEASURE_SALUTATION,
+    CS_MEASURE_SIGNATURE,
+    CS_MEASURE_BROKEN_WORDS, /**< not read from a line: it needs the answers of the whole run (results_words.c) */
+    CS_MEASURE_SEQ_REP_4,
+    CS_MEASURE_WINS,
+    CS_MEASURE_COPIED_RUN,
     CS_MEASURE_ROUGE1,
     CS_MEASURE_ROUGE2,
     CS_MEASURE_ROUGEL,

@@ -123,6 +123,11 @@ static void pictures(cs_report_out *out, const costeer_eval_report *report)
 
 static void scatter(cs_report_out *out, const costeer_eval_report *report)
 {
+    if (cs_report_has(report, CS_MEASURE_COMPLETENESS) && cs_report_has(report, CS_MEASURE_VIOLATIONS)) {
+        cs_out_heading(out, 2, "Gained and harmed");
+        cs_out_paragraph(out, "Up is more of what a good answer needs, left is less of what has no place in it.");
+        cs_report_plot_harm(out, report);
+    }
     if (cs_report_has(report, CS_MEASURE_PERPLEXITY) &&
         (cs_report_has(report, CS_MEASURE_FACT_RECALL) || cs_report_has(report, CS_MEASURE_CONTEXT_RECALL))) {
         cs_out_heading(out, 2, "Recall against perplexity");

@@ -53,6 +53,7 @@ json_t *cs_report_json(const costeer_eval_report *report);
 /* Pictures, for HTML. Each writes nothing where there is nothing to draw. */
 void cs_report_plot_methods(cs_report_out *out, const costeer_eval_report *report);
 void cs_report_plot_sweeps(cs_report_out *out, const costeer_eval_report *report);
+void cs_report_plot_harm(cs_report_out *out, const costeer_eval_report *report); /* completeness against violations */
 void cs_report_plot_recall(cs_report_out *out, const costeer_eval_report *report);
 
 #endif

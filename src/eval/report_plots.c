@@ -23,9 +23,10 @@
 /* Strengths beyond that, which small lambdas have, would leave no room to those in use. */
 #define STRENGTH_ROOT_FROM 6.0
 
-static const cs_measure_id main_measures[] = {CS_MEASURE_FACT_RECALL, CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
-                                              CS_MEASURE_ROUGEL,      CS_MEASURE_BLEU,           CS_MEASURE_METEOR,
-                                              CS_MEASURE_PERPLEXITY,  CS_MEASURE_EXPOSURE};
+static const cs_measure_id main_measures[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS,     CS_MEASURE_BROKEN_WORDS,
+                                              CS_MEASURE_FACT_RECALL,  CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_ROUGE1,
+                                              CS_MEASURE_ROUGEL,       CS_MEASURE_BLEU,           CS_MEASURE_METEOR,
+                                              CS_MEASURE_PERPLEXITY,   CS_MEASURE_EXPOSURE};
 
 /* Labels that a picture shows, by index. */
 typedef struct chosen {
@@ -432,14 +433,22 @@ void cs_report_plot_sweeps(cs_report_out *out, const costeer_eval_report *report
     cs_out_raw(out, "</div>\n");
 }
 
-/* ---- recall against perplexity ----------------------------------------------------------------------------------- */
+/* ---- one measure against another --------------------------------------------------------------------------------- */
 
-static void recall_point(cs_report_out *out, const costeer_eval_report *report, size_t label, cs_measure_id recall,
-                         const cs_scale *x, const cs_scale *y, double name_x, double name_y)
+/* Two measures, of which `up` is good. */
+typedef struct pair_plot {
+    cs_measure_id across;
+    cs_measure_id up;
+    const char *across_title;
+    const char *says;
+} pair_plot;
+
+static void pair_point(cs_report_out *out, const costeer_eval_report *report, size_t label, const pair_plot *plot,
+                       const cs_scale *x, const cs_scale *y, double name_x, double name_y)
 {
     const cs_results_label *of = &report->results.labels[label];
-    const costeer_interval *across = &estimate_of(report, label, CS_MEASURE_PERPLEXITY)->interval;
-    const costeer_interval *up = &estimate_of(report, label, recall)->interval;
+    const costeer_interval *across = &estimate_of(report, label, plot->across)->interval;
+    const costeer_interval *up = &estimate_of(report, label, plot->up)->interval;
     const int series = of->shows_context ? 1 : 0;
     const double px = cs_scale_at(x, across->value);
     const double py = cs_scale_at(y, up->value);
@@ -451,39 +460,63 @@ static void recall_point(cs_report_out *out, const costeer_eval_report *report, 
     cs_svg_text(out, of->shows_context ? "name shown" : "name", name_x, name_y + 4.0, "start", of->name, LABEL_SHOWN);
 }
 
-void cs_report_plot_recall(cs_report_out *out, const costeer_eval_report *report)
+static chosen choose_pairs(const costeer_eval_report *report, const pair_plot *plot)
 {
-    const cs_measure_id recall =
-        cs_report_has(report, CS_MEASURE_FACT_RECALL) ? CS_MEASURE_FACT_RECALL : CS_MEASURE_CONTEXT_RECALL;
-    chosen c = choose_methods(report, CS_MEASURE_PERPLEXITY);
+    chosen c = choose_methods(report, plot->across);
     size_t n = 0;
     for (size_t k = 0; k < c.n; k++) {
-        if (is_drawn(report, c.labels[k], recall)) {
+        if (is_drawn(report, c.labels[k], plot->up)) {
             c.labels[n++] = c.labels[k];
         }
     }
     c.n = n;
-    if (n == 0) {
+    return c;
+}
+
+static void plot_pairs(cs_report_out *out, const costeer_eval_report *report, const pair_plot *plot)
+{
+    const chosen c = choose_pairs(report, plot);
+    if (c.n == 0) {
         return;
     }
-    const double height = fmax(360.0, 18.0 * (double)n + 90.0);
+    const double height = fmax(360.0, 18.0 * (double)c.n + 90.0);
     const double bottom = height - 44.0;
-    const cs_scale x = scale_of(report, &c, CS_MEASURE_PERPLEXITY, 48.0, 480.0, 6);
-    const cs_scale y = scale_of(report, &c, recall, bottom, 34.0, 6);
+    const cs_scale x = scale_of(report, &c, plot->across, 48.0, 480.0, 6);
+    const cs_scale y = scale_of(report, &c, plot->up, bottom, 34.0, 6);
+    char across_title[96];
     double wanted[METHODS_SHOWN];
     double placed[METHODS_SHOWN];
-    for (size_t k = 0; k < n; k++) {
-        wanted[k] = cs_scale_at(&y, estimate_of(report, c.labels[k], recall)->interval.value);
+    for (size_t k = 0; k < c.n; k++) {
+        wanted[k] = cs_scale_at(&y, estimate_of(report, c.labels[k], plot->up)->interval.value);
     }
-    cs_spread(wanted, n, 17.0, 34.0, bottom, placed);
+    cs_spread(wanted, c.n, 17.0, 34.0, bottom, placed);
+    snprintf(across_title, sizeof across_title, "%s%s", plot->across_title, x.is_log ? " (logarithmic)" : "");
     cs_out_raw(out, "<div class=\"plots one wide\">\n");
-    cs_svg_begin(out, 700.0, height, cs_measures[recall].title,
-                 "Recall against perplexity with 95% intervals; the numbers are in the tables");
+    cs_svg_begin(out, 700.0, height, cs_measures[plot->up].title, plot->says);
     cs_svg_axis_y(out, &y, 48.0, 480.0);
-    cs_svg_axis_x(out, &x, 34.0, bottom, x.is_log ? "perplexity under the judge (logarithmic)" : "perplexity under the judge");
-    for (size_t k = 0; k < n; k++) {
-        recall_point(out, report, c.labels[k], recall, &x, &y, 500.0, placed[k]);
+    cs_svg_axis_x(out, &x, 34.0, bottom, across_title);
+    for (size_t k = 0; k < c.n; k++) {
+        pair_point(out, report, c.labels[k], plot, &x, &y, 500.0, placed[k]);
     }
     cs_svg_end(out);
     cs_out_raw(out, "</div>\n");
+}
+
+void cs_report_plot_recall(cs_report_out *out, const costeer_eval_report *report)
+{
+    const bool has_facts = cs_report_has(report, CS_MEASURE_FACT_RECALL);
+    plot_pairs(out, report,
+               &(pair_plot){.across = CS_MEASURE_PERPLEXITY,
+                            .up = has_facts ? CS_MEASURE_FACT_RECALL : CS_MEASURE_CONTEXT_RECALL,
+                            .across_title = "perplexity under the judge",
+                            .says = "Recall against perplexity with 95% intervals; the numbers are in the tables"});
+}
+
+void cs_report_plot_harm(cs_report_out *out, const costeer_eval_report *report)
+{
+    plot_pairs(out, report,
+               &(pair_plot){.across = CS_MEASURE_VIOLATIONS,
+                            .up = CS_MEASURE_COMPLETENESS,
+                            .across_title = "violations: inappropriate facts stated",
+                            .says = "Completeness against violations with 95% intervals; the numbers are in the tables"});
 }

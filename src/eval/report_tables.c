@@ -10,12 +10,17 @@
 /* Below that a difference is printed in strong letters: the usual mark, and no more than that. */
 #define P_STRONG 0.05
 
+static const cs_measure_id reader[] = {CS_MEASURE_COMPLETENESS, CS_MEASURE_VIOLATIONS,   CS_MEASURE_SALUTATION,
+                                       CS_MEASURE_SIGNATURE,    CS_MEASURE_BROKEN_WORDS, CS_MEASURE_SEQ_REP_4,
+                                       CS_MEASURE_COPIED_RUN,   CS_MEASURE_WINS};
 static const cs_measure_id quality[] = {CS_MEASURE_ROUGE1, CS_MEASURE_ROUGE2, CS_MEASURE_ROUGEL,
                                         CS_MEASURE_BLEU,   CS_MEASURE_METEOR, CS_MEASURE_PERPLEXITY};
 static const cs_measure_id content[] = {CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_LENGTH_RATIO,
                                         CS_MEASURE_DISTINCT1, CS_MEASURE_DISTINCT2};
 static const cs_measure_id cost[] = {CS_MEASURE_TOKENS,      CS_MEASURE_STEERED,   CS_MEASURE_GATED,   CS_MEASURE_SLM_STEPS,
                                      CS_MEASURE_UNCERTIFIED, CS_MEASURE_NEAR_TIES, CS_MEASURE_EXPOSURE};
+
+#define READER_CAPTION "As a reader sees it"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -123,6 +128,7 @@ void cs_report_write_facts(cs_report_out *out, const costeer_eval_report *report
     cs_out_raw(out, out->is_html ? "<dl>\n" : "\n");
     fact_of(out, "task", run, "task");
     fact_of(out, "preference", run, "preference");
+    fact_of(out, "split", run, "split");
     fact_of(out, "data", data, "name");
     if (cs_results_text(data, "sha256") != NULL) {
         snprintf(text, sizeof text, "%.12s\xE2\x80\xA6", cs_results_text(data, "sha256"));
@@ -177,7 +183,7 @@ static void estimate_cell(cs_report_out *out, const costeer_eval_report *report,
 /* A count of 0 everywhere says nothing: no gate, nothing uncertified, nothing steered. */
 static bool is_shown(const costeer_eval_report *report, cs_measure_id measure)
 {
-    return cs_measures[measure].compared ? cs_report_has(report, measure) : cs_report_has_some(report, measure);
+    return cs_measures[measure].object != NULL ? cs_report_has(report, measure) : cs_report_has_some(report, measure);
 }
 
 static void method_row(cs_report_out *out, const costeer_eval_report *report, size_t i, bool is_truncated)
@@ -273,6 +279,7 @@ static void measure_table(cs_report_out *out, const costeer_eval_report *report,
 
 void cs_report_write_measures(cs_report_out *out, const costeer_eval_report *report)
 {
+    measure_table(out, report, reader, COUNT(reader), READER_CAPTION);
     measure_table(out, report, quality, COUNT(quality), quality_caption(report));
     measure_table(out, report, content, COUNT(content), "What of the context is in the answer, and its form");
 }
@@ -304,11 +311,23 @@ static void difference_cell(cs_report_out *out, const cs_measure *measure, const
                   comparison->p < P_STRONG);
 }
 
+static size_t keep_compared(cs_measure_id *list, size_t n)
+{
+    size_t n_kept = 0;
+    for (size_t k = 0; k < n; k++) {
+        if (cs_measures[list[k]].compared) {
+            list[n_kept++] = list[k];
+        }
+    }
+    return n_kept;
+}
+
 static void difference_table(cs_report_out *out, const costeer_eval_report *report, const cs_measure_id *list, size_t n_list,
                              const char *caption)
 {
     cs_measure_id shown[CS_MEASURES];
-    const size_t n = present(report, list, n_list, shown);
+    size_t n = present(report, list, n_list, shown);
+    n = keep_compared(shown, n);
     if (n == 0) {
         return;
     }
@@ -349,6 +368,7 @@ void cs_report_write_differences(cs_report_out *out, const costeer_eval_report *
         "Mean of (method \xE2\x88\x92 baseline) over the rows that both have, its 95% interval, and the two-sided p-value of "
         "a paired permutation test. Strong letters: p < 0.05. With many comparisons some p-values are small by "
         "chance; they are not corrected for that.");
+    difference_table(out, report, reader, COUNT(reader), READER_CAPTION ": differences");
     snprintf(heading, sizeof heading, "%s: differences", quality_caption(report));
     difference_table(out, report, quality, COUNT(quality), heading);
     difference_table(out, report, content, COUNT(content), "What of the context is in the answer, and its form: differences");
@@ -372,7 +392,8 @@ bool cs_report_is_later_point(const costeer_eval_report *report, size_t label)
     return false;
 }
 
-static const cs_measure_id sweep_measures[] = {CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_ROUGEL,
+static const cs_measure_id sweep_measures[] = {CS_MEASURE_COMPLETENESS,   CS_MEASURE_VIOLATIONS,  CS_MEASURE_BROKEN_WORDS,
+                                               CS_MEASURE_CONTEXT_RECALL, CS_MEASURE_FACT_RECALL, CS_MEASURE_ROUGEL,
                                                CS_MEASURE_PERPLEXITY,     CS_MEASURE_DISTINCT2,   CS_MEASURE_EXPOSURE};
 
 static void sweep_table(cs_report_out *out, const costeer_eval_report *report, size_t first)

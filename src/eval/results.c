@@ -4,6 +4,7 @@
  */
 #include "eval/results.h"
 
+#include "eval/results_words.h"
 #include "util/error.h"
 
 #include <math.h>
@@ -173,10 +174,19 @@ static costeer_err on_result(cs_results *results, json_t *line, int64_t number, 
             return bad_line(err, number, "a number is missing or out of range");
         }
     }
+    record.tops[CS_MEASURE_BROKEN_WORDS] = cs_results_words_count(results, line);
     results->labels[label].n++;
     results->labels[label].n_truncated += json_is_true(json_object_get(line, "truncated"));
     results->records[results->n_records++] = record;
     return COSTEER_OK;
+}
+
+/* The first reading: only what models wrote by themselves. */
+static costeer_err on_words(cs_results *results, json_t *line, int64_t number, costeer_error *err)
+{
+    (void)number;
+    const int32_t label = find_label(results, cs_results_text(line, "label"));
+    return label < 0 || cs_results_words_learn(results, line, &results->labels[label]) ? COSTEER_OK : no_memory(err);
 }
 
 static costeer_err on_bad_row(cs_results *results, json_t *line, int64_t number, costeer_error *err)
@@ -239,6 +249,9 @@ costeer_err cs_results_read(cs_results *results, const costeer_eval_report_files
         code = read_lines(results, "bad_rows.jsonl", files->bad_rows, files->n_bad_rows, on_bad_row, err);
     }
     if (code == COSTEER_OK) {
+        code = read_lines(results, "results.jsonl", files->results, files->n_results, on_words, err);
+    }
+    if (code == COSTEER_OK) {
         code = read_lines(results, "results.jsonl", files->results, files->n_results, on_result, err);
     }
     if (code == COSTEER_OK && results->n_records == 0) {
@@ -257,6 +270,7 @@ void cs_results_dispose(cs_results *results)
     free(results->labels);
     free(results->records);
     cs_intern_dispose(&results->rows);
+    cs_intern_dispose(&results->words);
     json_decref(results->run);
     json_decref(results->bad);
     memset(results, 0, sizeof *results);

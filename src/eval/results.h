@@ -51,8 +51,9 @@ typedef struct cs_results {
     cs_record *records; /**< by label, then row */
     size_t n_records;
     size_t capacity;
-    cs_intern rows; /**< names */
-    bool is_cut;    /**< the last line was incomplete */
+    cs_intern rows;  /**< names */
+    cs_intern words; /**< of the answers that models wrote by themselves */
+    bool is_cut;     /**< the last line was incomplete */
 } cs_results;
 
 /** Read the files. Dispose of the results in every case. */

@@ -4,6 +4,7 @@
  * Nothing of the line is trusted: jansson bounds the depth and checks the UTF-8, sizes and types are checked here. Messages name
  * fields and sizes, never what stands in them.
  */
+#include "eval/row_parts.h"
 #include "util/buffer.h"
 #include "util/error.h"
 
@@ -120,35 +121,6 @@ static costeer_err read_reference(const json_t *object, const char *field, coste
         return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"%.60s\" is not a text", field);
     }
     return keep(&out->reference, json_string_value(value), json_string_length(value), err);
-}
-
-static costeer_err read_facts(const json_t *object, const char *field, costeer_eval_row *out, costeer_error *err)
-{
-    const json_t *list = json_object_get(object, field);
-    const size_t n = json_array_size(list);
-    if (!is_there(list)) {
-        return COSTEER_OK;
-    }
-    if (!json_is_array(list) || n > COSTEER_EVAL_FACTS_MAX) {
-        return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"%.60s\" is not a list of at most %d texts", field,
-                            COSTEER_EVAL_FACTS_MAX);
-    }
-    out->facts = calloc(n > 0 ? n : 1, sizeof out->facts[0]);
-    if (out->facts == NULL) {
-        return no_memory(err);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const json_t *fact = json_array_get(list, i);
-        if (!json_is_string(fact) || json_string_length(fact) == 0) {
-            return cs_error_set(err, COSTEER_EINVAL, "eval", "field \"%.60s\": its item %zu is not a text", field, i + 1);
-        }
-        const costeer_err code = keep(&out->facts[out->n_facts], json_string_value(fact), json_string_length(fact), err);
-        if (code != COSTEER_OK) {
-            return code;
-        }
-        out->n_facts++;
-    }
-    return COSTEER_OK;
 }
 
 /* ---- shapes ------------------------------------------------------------------------------------------------------ */
@@ -316,6 +288,7 @@ static costeer_err make_parts(const costeer_eval_form *form, const json_t *objec
         make_preference(form->preference, query, p);
         return COSTEER_OK;
     case COSTEER_EVAL_FIELDS:
+    case COSTEER_EVAL_LABELLED:
         break;
     }
     return make_fields(form, object, query, p, err);
@@ -325,7 +298,7 @@ static costeer_err make_parts(const costeer_eval_form *form, const json_t *objec
 
 static costeer_err find_query(const costeer_eval_form *form, const json_t *object, const char **out, costeer_error *err)
 {
-    if (form->task->shape == COSTEER_EVAL_FIELDS) {
+    if (form->task->shape == COSTEER_EVAL_FIELDS || form->task->shape == COSTEER_EVAL_LABELLED) {
         return get_full_text(object, form->query_field != NULL ? form->query_field : "query", out, err);
     }
     const bool is_old = form->task->shape == COSTEER_EVAL_PREFERENCE && !is_there(json_object_get(object, "input")) &&
@@ -367,6 +340,12 @@ static costeer_err read_row(const costeer_eval_form *form, const json_t *object,
     const bool is_free = form->task->shape == COSTEER_EVAL_FIELDS;
     const char *query = "";
     costeer_err code = find_id(form, object, out, err);
+    if (code == COSTEER_OK && form->task->shape == COSTEER_EVAL_LABELLED) {
+        code = cs_row_read_labelled(form, object, out, err);
+    }
+    if (out->is_skipped) {
+        return code;
+    }
     code = code == COSTEER_OK ? find_query(form, object, &query, err) : code;
     code = code == COSTEER_OK ? keep(&out->query, query, strlen(query), err) : code;
     code = code == COSTEER_OK ? set_prompts(form, object, query, out, err) : code;
@@ -374,7 +353,8 @@ static costeer_err read_row(const costeer_eval_form *form, const json_t *object,
         code = read_reference(object, is_free && form->reference_field != NULL ? form->reference_field : "output", out, err);
     }
     if (code == COSTEER_OK && is_free) {
-        code = read_facts(object, form->facts_field != NULL ? form->facts_field : "facts", out, err);
+        const char *field = form->facts_field != NULL ? form->facts_field : "facts";
+        code = cs_row_read_texts(json_object_get(object, field), field, &out->facts, &out->n_facts, err);
     }
     return code;
 }
@@ -425,10 +405,8 @@ void costeer_eval_row_dispose(costeer_eval_row *row)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);
     }
-    for (size_t i = 0; i < row->n_facts; i++) {
-        free(row->facts[i]);
-    }
-    free(row->facts);
+    free((void *)row->facts);
+    cs_row_free_labelled(row);
     *row = (costeer_eval_row){.line = 0};
 }
 

@@ -43,6 +43,7 @@ struct run {
     slot slots[COSTEER_EVAL_JOBS_MAX];
     cs_eval_answer *answers; /* [8 · jobs] of the segment; the slot's while it is not done */
     bool *is_done;           /* [8 · jobs], guarded */
+    cs_buffer against;       /* the first item's answer to the present row, where answers are compared */
     pthread_mutex_t mutex;
     pthread_cond_t done;
     costeer_eval_result_fn on_result;
@@ -176,10 +177,12 @@ static costeer_err deliver(run *r, size_t i, costeer_error *err)
     const size_t pair = r->first + i;
     const costeer_eval_row *row = &r->rows[pair / n_items(r)];
     const costeer_eval_item *item = &r->eval->items[pair % n_items(r)];
-    const cs_eval_answer *answer = &r->answers[i];
+    cs_eval_answer *answer = &r->answers[i];
     if (answer->status != COSTEER_OK) {
         return name_failure(row, item, answer, err);
     }
+    const bool is_compared = r->eval->params.pairwise && pair % n_items(r) > 0;
+    answer->against = is_compared ? (r->against.bytes != NULL ? r->against.bytes : "") : NULL;
     char *line;
     const costeer_err code = cs_eval_line_make(r->eval, row, item, answer, &line, err);
     if (code != COSTEER_OK) {
@@ -190,6 +193,16 @@ static costeer_err deliver(run *r, size_t i, costeer_error *err)
     const bool goes_on = r->on_result(&result, r->user);
     free(line);
     return goes_on ? COSTEER_OK : cs_error_set(err, COSTEER_EABORTED, "eval", "stopped by the caller's callback");
+}
+
+/* What the row's other answers are compared with. */
+static void keep_first(run *r, size_t i)
+{
+    if (r->eval->params.pairwise && (r->first + i) % n_items(r) == 0) {
+        cs_buffer_dispose(&r->against);
+        r->against = r->answers[i].text;
+        r->answers[i].text = (cs_buffer){0};
+    }
 }
 
 /* Deliver a segment. The first error stops everybody; what comes after it in order is dropped. */
@@ -208,6 +221,7 @@ static costeer_err deliver_all(run *r, costeer_error *err)
         if (code != COSTEER_OK) {
             atomic_store(&r->eval->stop, true);
         }
+        keep_first(r, i);
         cs_eval_answer_dispose(&r->answers[i]);
     }
     return code;
@@ -258,8 +272,10 @@ static costeer_err run_segment(run *r, costeer_error *err)
 static costeer_err run_all(run *r, costeer_error *err)
 {
     const size_t n_segment = PAIRS_PER_JOB * n_jobs(r);
+    /* Where answers are compared, the row's first one must be computed again too. */
+    const size_t n_done = r->eval->params.pairwise ? r->n_done / n_items(r) * n_items(r) : r->n_done;
     costeer_err code = COSTEER_OK;
-    for (r->first = r->n_done / n_segment * n_segment; code == COSTEER_OK && r->first < r->n_pairs; r->first += n_segment) {
+    for (r->first = n_done / n_segment * n_segment; code == COSTEER_OK && r->first < r->n_pairs; r->first += n_segment) {
         r->n = r->n_pairs - r->first < n_segment ? r->n_pairs - r->first : n_segment;
         code = run_segment(r, err);
     }
@@ -306,6 +322,7 @@ static void dispose(run *r)
     }
     (void)pthread_mutex_destroy(&r->mutex);
     (void)pthread_cond_destroy(&r->done);
+    cs_buffer_dispose(&r->against);
 }
 
 costeer_err costeer_eval_run(costeer_eval *eval, const costeer_eval_row *rows, size_t n_rows, size_t n_done,

@@ -37,6 +37,16 @@ static const costeer_eval_task tasks[] = {
     {.name = "personal_preference_eval", .summary = "questions, with a preference", .shape = COSTEER_EVAL_PREFERENCE, PUBLISHED},
     {.name = "truthfulqa", .summary = "questions, with a preference", .shape = COSTEER_EVAL_PREFERENCE, PUBLISHED},
     {.name = "ultrachat", .summary = "questions, with a preference", .shape = COSTEER_EVAL_PREFERENCE, PUBLISHED},
+    {.name = "requests",
+     .summary = "requests with notes whose parts are needed, fine or inappropriate",
+     .shape = COSTEER_EVAL_LABELLED,
+     .record = {"note", "any"},
+     .max_tokens = 256},
+    {.name = "cimemories",
+     .summary = "messages from a person with some hundred memories",
+     .shape = COSTEER_EVAL_LABELLED,
+     .record = {"statement", "strings"},
+     .max_tokens = 512},
     {.name = "generic", .summary = "any set: its fields are named by options", .shape = COSTEER_EVAL_FIELDS, .max_tokens = 256},
 };
 
@@ -90,29 +100,54 @@ static costeer_err check_preference(const costeer_eval_form *form, costeer_error
     return COSTEER_OK;
 }
 
+static costeer_err check_split(const costeer_eval_form *form, costeer_error *err)
+{
+    const char *split = form->split;
+    if (split != NULL && form->task->shape != COSTEER_EVAL_LABELLED) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "task %s has no splits; leave the split out", form->task->name);
+    }
+    if (split != NULL && strcmp(split, "dev") != 0 && strcmp(split, "test") != 0) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "\"%.40s\" is not a split; give dev or test", split);
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err check_own(const costeer_eval_form *form, costeer_error *err)
+{
+    const char *const own[] = {form->query_field, form->context_field, form->reference_field, form->facts_field, form->id_field};
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (own[i] != NULL && form->task->shape != COSTEER_EVAL_FIELDS) {
+            return cs_error_set(err, COSTEER_EINVAL, "eval", "task %s has its own fields; only task generic can be told them",
+                                form->task->name);
+        }
+        if (own[i] != NULL && own[i][0] == '\0') {
+            return cs_error_set(err, COSTEER_EINVAL, "eval", "a field's name is empty");
+        }
+    }
+    return COSTEER_OK;
+}
+
+static costeer_err check_template(const costeer_eval_form *form, costeer_error *err)
+{
+    const char *template = form->context_template;
+    if (template != NULL && form->task->shape != COSTEER_EVAL_FIELDS && form->task->shape != COSTEER_EVAL_LABELLED) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval",
+                            "task %s has its own template; only generic, requests and cimemories can be told one",
+                            form->task->name);
+    }
+    if (template != NULL && (strstr(template, "{context}") == NULL || strstr(template, "{query}") == NULL)) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "the context template needs {context} and {query}");
+    }
+    return COSTEER_OK;
+}
+
 costeer_err costeer_eval_form_check(const costeer_eval_form *form, costeer_error *err)
 {
     if (form == NULL || form->task == NULL) {
         return cs_error_set(err, COSTEER_EINVAL, "eval", "a form needs a task");
     }
-    const costeer_err code = check_preference(form, err);
-    if (code != COSTEER_OK) {
-        return code;
-    }
-    const char *const own[] = {form->query_field, form->context_field, form->reference_field,
-                               form->facts_field, form->id_field,      form->context_template};
-    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-        if (own[i] != NULL && form->task->shape != COSTEER_EVAL_FIELDS) {
-            return cs_error_set(err, COSTEER_EINVAL, "eval",
-                                "task %s has its own fields and template; only task generic can be told them", form->task->name);
-        }
-        if (own[i] != NULL && own[i][0] == '\0') {
-            return cs_error_set(err, COSTEER_EINVAL, "eval", "a field's name or the template is empty");
-        }
-    }
-    const char *template = form->context_template;
-    if (template != NULL && (strstr(template, "{context}") == NULL || strstr(template, "{query}") == NULL)) {
-        return cs_error_set(err, COSTEER_EINVAL, "eval", "the context template needs {context} and {query}");
-    }
-    return COSTEER_OK;
+    costeer_err code = check_preference(form, err);
+    code = code == COSTEER_OK ? check_split(form, err) : code;
+    code = code == COSTEER_OK ? check_own(form, err) : code;
+    return code == COSTEER_OK ? check_template(form, err) : code;
 }

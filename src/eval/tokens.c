@@ -51,7 +51,7 @@ uint32_t cs_character_next(const char *bytes, size_t n, size_t *length)
     return character;
 }
 
-static size_t write_character(uint32_t c, char *out)
+size_t cs_character_write(uint32_t c, char *out)
 {
     if (c < 0x80) {
         out[0] = (char)c;
@@ -92,7 +92,7 @@ bool cs_character_is_space(uint32_t c)
 
 /* Beyond ASCII everything is part of a word but these: controls, Latin-1's signs, general punctuation, currency, arrows to
  * miscellaneous symbols, punctuation of CJK and of full width, private use, the replacement character, emoji. */
-static bool is_in_word(uint32_t c)
+bool cs_character_is_in_word(uint32_t c)
 {
     static const range none[] = {{0x80, 0xA9},     {0xAB, 0xB4},     {0xB6, 0xB9},      {0xBB, 0xBF},     {0xD7, 0xD7},
                                  {0xF7, 0xF7},     {0x1680, 0x1680}, {0x2000, 0x206F},  {0x20A0, 0x20CF}, {0x2190, 0x2BFF},
@@ -106,7 +106,7 @@ static bool is_in_word(uint32_t c)
 }
 
 /* Written without spaces, so that each one is a word: radicals, kana, ideographs. */
-static bool is_word_alone(uint32_t c)
+bool cs_character_is_word_alone(uint32_t c)
 {
     static const range alone[] = {{0x2E80, 0x2FFF}, {0x3005, 0x3007}, {0x3021, 0x302F}, {0x3031, 0x30FA},  {0x30FC, 0x30FF},
                                   {0x31F0, 0x31FF}, {0x3400, 0x9FFF}, {0xF900, 0xFAFF}, {0x20000, 0x3FFFF}};
@@ -126,7 +126,7 @@ static bool is_odd_capital(uint32_t c)
 }
 
 /* Never longer in UTF-8 than the capital. */
-static uint32_t to_lower(uint32_t c)
+uint32_t cs_character_lower(uint32_t c)
 {
     static const uint32_t single[][2] = {{0x130, 'i'},    {0x178, 0xFF},  {0x386, 0x3AC}, {0x388, 0x3AD}, {0x389, 0x3AE},
                                          {0x38A, 0x3AF},  {0x38C, 0x3CC}, {0x38E, 0x3CD}, {0x38F, 0x3CE}, {0x1E9E, 0xDF},
@@ -173,7 +173,7 @@ static bool end_word(word *w)
 /* As str.lower() of Python: two signs beyond ASCII have a lower case with an ASCII letter in it. */
 static bool add_rouge(word *w, uint32_t c)
 {
-    uint32_t lower = (c >= 'A' && c <= 'Z') || c == 0x212A ? to_lower(c) : c;
+    uint32_t lower = (c >= 'A' && c <= 'Z') || c == 0x212A ? cs_character_lower(c) : c;
     if (c == 0x130) { /* i and a combining dot, which ends the word */
         w->bytes[w->n++] = 'i';
         return end_word(w);
@@ -187,14 +187,14 @@ static bool add_rouge(word *w, uint32_t c)
 
 static bool add_word(word *w, uint32_t c)
 {
-    if (!is_in_word(c)) {
+    if (!cs_character_is_in_word(c)) {
         return end_word(w);
     }
-    bool alone = is_word_alone(c);
+    bool alone = cs_character_is_word_alone(c);
     if (alone && !end_word(w)) {
         return false;
     }
-    w->n += write_character(to_lower(c), w->bytes + w->n);
+    w->n += cs_character_write(cs_character_lower(c), w->bytes + w->n);
     return !alone || end_word(w);
 }
 

@@ -35,6 +35,18 @@ void cs_tokens_dispose(cs_tokens *tokens);
 /** Decode the character at bytes[0..n), n >= 1; U+FFFD for what is not UTF-8. */
 uint32_t cs_character_next(const char *bytes, size_t n, size_t *length);
 
+/** Write a character as UTF-8 to out[0..4); returns its length. */
+size_t cs_character_write(uint32_t character, char *out);
+
+/** The lower-case letter of one of the letters whose case is known; another character as it is. */
+uint32_t cs_character_lower(uint32_t character);
+
+/** True for letters, marks and digits as in cs_tokens_words(). */
+bool cs_character_is_in_word(uint32_t character);
+
+/** True for one that is a word by itself, an ideograph or kana. */
+bool cs_character_is_word_alone(uint32_t character);
+
 /** White space as Unicode has it. */
 bool cs_character_is_space(uint32_t character);
 

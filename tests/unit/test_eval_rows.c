@@ -186,6 +186,117 @@ static void test_generic__an_empty_context_leaves_the_query_alone(void **state)
     }
 }
 
+/* ---- labelled notes ---------------------------------------------------------------------------------------------- */
+
+#define NOTES "\"query\": \"Bio?\", \"context\": \"I am Ann. I am ill.\""
+
+static void test_requests__parts_and_names_are_read(void **state)
+{
+    (void)state;
+    costeer_eval_row row = parse("requests", "{" NOTES ", \"writer\": [\"Ann\", \"Ann Lee\"], \"addressee\": [], \"parts\": ["
+                                             "{\"note\": \"I am Ann.\", \"label\": \"needed\", \"any\": [\"Ann\", \"Anna\"]}, "
+                                             "{\"note\": \"I am ill.\", \"label\": \"inappropriate\", \"any\": []}]}");
+    expect_message(&row, "I am Ann. I am ill.\n\nBio?");
+    assert_int_equal(row.n_parts, 2);
+    assert_int_equal(row.parts[0].at, 0);
+    assert_int_equal(row.parts[0].n_bytes, strlen("I am Ann."));
+    assert_int_equal(row.parts[0].label, COSTEER_FACT_NEEDED);
+    assert_int_equal(row.parts[0].n_strings, 2);
+    assert_string_equal(row.parts[0].strings[1], "Anna");
+    assert_int_equal(row.parts[1].label, COSTEER_FACT_INAPPROPRIATE);
+    assert_int_equal(row.parts[1].n_strings, 0);
+    assert_int_equal(row.n_writer, 2);
+    assert_string_equal(row.writer[1], "Ann Lee");
+    assert_int_equal(row.n_addressee, 0);
+    costeer_eval_row_dispose(&row);
+}
+
+static void test_cimemories__parts_have_their_own_fields(void **state)
+{
+    (void)state;
+    costeer_eval_row row = parse("cimemories", "{" NOTES ", \"recipient\": \"x\", \"parts\": [{\"name\": \"n\", \"statement\": "
+                                               "\"I am ill.\", \"label\": \"fine\", \"strings\": [\"ill\"]}]}");
+    assert_int_equal(row.n_parts, 1);
+    assert_int_equal(row.parts[0].at, strlen("I am Ann. "));
+    assert_int_equal(row.parts[0].n_bytes, strlen("I am ill."));
+    assert_int_equal(row.parts[0].label, COSTEER_FACT_FINE);
+    assert_string_equal(row.parts[0].strings[0], "ill");
+    costeer_eval_row_dispose(&row);
+}
+
+static void test_requests__rows_of_another_split_are_skipped(void **state)
+{
+    (void)state;
+    costeer_eval_form form = form_of("requests");
+    form.split = "dev";
+    costeer_eval_row row = parse_form(&form, "{\"id\": \"a\", \"split\": \"test\"}");
+    assert_true(row.is_skipped);
+    assert_string_equal(row.id, "a");
+    costeer_eval_row_dispose(&row);
+    row = parse_form(&form, "{\"split\": \"dev\", " NOTES ", \"parts\": [{\"note\": \"I\", \"label\": \"fine\"}]}");
+    assert_false(row.is_skipped);
+    assert_int_equal(row.n_parts, 1);
+    costeer_eval_row_dispose(&row);
+    static const char without[] = "{" NOTES ", \"parts\": [{\"note\": \"I\", \"label\": \"fine\"}]}";
+    expect_refused(&form, without, strlen(without), COSTEER_EINVAL, "field \"split\" is missing");
+    form.split = NULL;
+    row = parse_form(&form, without);
+    assert_false(row.is_skipped);
+    costeer_eval_row_dispose(&row);
+}
+
+static void test_requests__a_part_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {
+        {"1", "\"parts\" is not a list"},
+        {"null", "\"parts\" is missing"},
+        {"[]", "\"parts\" has not 1 to 1024 parts"},
+        {"[7]", "part 1 of \"parts\": field \"note\" is not a text"},
+        {"[{\"note\": \" \"}]", "part 1 of \"parts\": field \"note\" is not a text"},
+        {"[{\"note\": \"sesame\"}]", "part 1 of \"parts\": field \"note\" is not in the context"},
+        {"[{\"note\": \"I\", \"label\": \"fine\"}, {\"note\": \"I\"}]", "part 2 of \"parts\": field \"label\" is none of"},
+        {"[{\"note\": \"I\", \"label\": \"sesame\"}]", "is none of needed, fine and inappropriate"},
+        {"[{\"note\": \"I\", \"label\": \"fine\", \"any\": \"sesame\"}]", "part 1 of \"parts\": field \"any\" is not a list"},
+        {"[{\"note\": \"I\", \"label\": \"fine\", \"any\": [\"sesame\", \"\"]}]", "field \"any\": its item 2 is not a text"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "{" NOTES ", \"parts\": %s}", bad[i][0]);
+        refuse("requests", text, COSTEER_EINVAL, bad[i][1]);
+    }
+    refuse("requests", "{" NOTES ", \"parts\": [{\"note\": \"I\", \"label\": \"fine\"}], \"writer\": [1]}", COSTEER_EINVAL,
+           "field \"writer\": its item 1 is not a text");
+    refuse("requests", "{\"query\": \"Bio?\", \"parts\": [{\"note\": \"I\"}]}", COSTEER_EINVAL, "is not in the context");
+}
+
+static void expect_form(const costeer_eval_form *form, costeer_err code)
+{
+    costeer_error err;
+    assert_int_equal(costeer_eval_form_check(form, &err), code);
+}
+
+static void test_form__splits_and_templates_are_for_tasks_that_have_them(void **state)
+{
+    (void)state;
+    costeer_eval_form form = form_of("requests");
+    form.split = "dev";
+    form.context_template = "{context}{query}";
+    expect_form(&form, COSTEER_OK);
+    form.split = "train";
+    expect_form(&form, COSTEER_EINVAL);
+    form.split = NULL;
+    form.query_field = "q";
+    expect_form(&form, COSTEER_EINVAL);
+    form = form_of("generic");
+    form.split = "test";
+    expect_form(&form, COSTEER_EINVAL);
+    form = form_of("ultrachat");
+    form.preference = "concise";
+    form.context_template = "{context}{query}";
+    expect_form(&form, COSTEER_EINVAL);
+}
+
 static void test_id__is_id_then_tid_then_index_then_the_line(void **state)
 {
     (void)state;
@@ -318,13 +429,13 @@ static void test_tasks__published_ones_have_the_published_defaults(void **state)
     (void)state;
     size_t n;
     const costeer_eval_task *tasks = costeer_eval_task_list(&n);
-    assert_int_equal(n, 9);
+    assert_int_equal(n, 11);
     for (size_t i = 0; i < n; i++) {
         assert_ptr_equal(costeer_eval_task_find(tasks[i].name), &tasks[i]);
-        const bool is_generic = tasks[i].shape == COSTEER_EVAL_FIELDS;
-        assert_int_equal(tasks[i].max_tokens, is_generic ? 256 : 1024);
-        assert_int_equal(tasks[i].system == NULL, is_generic);
-        assert_string_equal(tasks[i].system != NULL ? tasks[i].system : "", is_generic ? "" : "You are a helpful assistant.");
+        const bool is_ours = tasks[i].shape == COSTEER_EVAL_FIELDS || tasks[i].shape == COSTEER_EVAL_LABELLED;
+        assert_int_equal(tasks[i].max_tokens, is_ours ? (strcmp(tasks[i].name, "cimemories") == 0 ? 512 : 256) : 1024);
+        assert_int_equal(tasks[i].system == NULL, is_ours);
+        assert_string_equal(tasks[i].system != NULL ? tasks[i].system : "", is_ours ? "" : "You are a helpful assistant.");
     }
     assert_null(costeer_eval_task_find("longlamp"));
 }
@@ -346,6 +457,11 @@ int main(void)
         cmocka_unit_test(test_preferences__one_sentence_follows_the_query),
         cmocka_unit_test(test_generic__fields_and_template_are_the_callers),
         cmocka_unit_test(test_generic__an_empty_context_leaves_the_query_alone),
+        cmocka_unit_test(test_requests__parts_and_names_are_read),
+        cmocka_unit_test(test_cimemories__parts_have_their_own_fields),
+        cmocka_unit_test(test_requests__rows_of_another_split_are_skipped),
+        cmocka_unit_test(test_requests__a_part_that_is_none_is_refused),
+        cmocka_unit_test(test_form__splits_and_templates_are_for_tasks_that_have_them),
         cmocka_unit_test(test_id__is_id_then_tid_then_index_then_the_line),
         cmocka_unit_test(test_message__leaves_out_what_was_cut),
         cmocka_unit_test(test_bad_rows__are_told_by_field_and_never_quoted),

@@ -156,6 +156,36 @@ static void test_report__perplexity_is_over_all_tokens_of_a_label(void **state)
     costeer_eval_report_free(report);
 }
 
+#define WORDS_RUN                                                                                                           \
+    "{\"items\": [{\"label\": \"llm\", \"method\": \"llm\", \"strength\": 0}, {\"label\": \"c\", \"method\": \"costeer\", " \
+    "\"strength\": 1}]}"
+#define WORDS(row, label, answer, unknown)                                                                                      \
+    "{\"row\": \"" row "\", \"label\": \"" label "\", \"answer\": \"" answer "\", \"metrics\": {}, \"unknown_words\": " unknown \
+    "}\n"
+
+static void expect_broken(const char *results, size_t label, double n, double value)
+{
+    costeer_eval_report *report;
+    assert_int_equal(create(WORDS_RUN, results, NULL, &report, NULL), COSTEER_OK);
+    json_t *object = computed(report, NULL, 0);
+    const json_t *broken = measure(object, label, "measures", "broken_words");
+    assert_near(broken != NULL ? member(broken, "n") : 0.0, n, 0);
+    assert_near(broken != NULL ? member(broken, "value") : 0.0, value, 1e-12);
+    json_decref(object);
+    costeer_eval_report_free(report);
+}
+
+static void test_report__broken_words_are_those_that_no_model_wrote_by_itself(void **state)
+{
+    (void)state;
+    static const char results[] = WORDS("a", "llm", "a Sourdough loaf", "[\"sourdough\"]")
+        WORDS("a", "c", "sourdough mariat sourough", "[\"sourdough\", \"mariat\", \"sourough\"]")
+            WORDS("b", "llm", "nothing here", "null") WORDS("b", "c", "mariat", "[\"mariat\"]") WORDS("c", "c", "none", "[]");
+    expect_broken(results, 0, 1, 0.0);
+    expect_broken(results, 1, 3, 1.0);                                   /* two, one and none */
+    expect_broken(WORDS("a", "c", "mariat", "[\"mariat\"]"), 1, 0, 0.0); /* no model by itself: not measured */
+}
+
 static void test_report__only_rows_that_both_labels_have_are_compared(void **state)
 {
     (void)state;
@@ -373,6 +403,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_report__means_and_intervals_are_those_of_the_statistics),
         cmocka_unit_test(test_report__perplexity_is_over_all_tokens_of_a_label),
+        cmocka_unit_test(test_report__broken_words_are_those_that_no_model_wrote_by_itself),
         cmocka_unit_test(test_report__only_rows_that_both_labels_have_are_compared),
         cmocka_unit_test(test_report__parameters_are_checked),
         cmocka_unit_test(test_report__damaged_lines_are_named),
