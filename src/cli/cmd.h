@@ -25,6 +25,7 @@ extern const cs_command cs_command_generate;
 extern const cs_command cs_command_chat;
 extern const cs_command cs_command_compare;
 extern const cs_command cs_command_prompt;
+extern const cs_command cs_command_select;
 extern const cs_command cs_command_node;
 extern const cs_command cs_command_eval;
 extern const cs_command cs_command_report;
