@@ -24,6 +24,10 @@
 /* Contexts grow in steps, so that one decoder serves many requests. */
 #define CTX_STEP 256
 
+/* The request of the calibration, and how much of its score is subtracted (docs/selection.md). */
+#define NO_REQUEST  "Write a text."
+#define CALIBRATION 1.0
+
 static const char *const own_questions[] = {
     "Someone is about to do this task for me:\n{request}\n\nOne line of my private notes says:\n{part}\n\nIs this line needed for "
     "the task? Reply Yes or No.{answer}Answer:",
@@ -41,8 +45,9 @@ struct costeer_selector {
     int32_t n_sequences;
     words yes;
     words no;
-    char *known_context;   /* whose scores without a request are known */
-    double *known_scores;  /* [known n parts] */
+    char *known_context;  /* whose scores without a request are known, NULL: none's */
+    double *known_scores; /* [n_known] of all its parts; NaN: not asked */
+    size_t n_known;
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
@@ -166,7 +171,7 @@ static void dispose_prompts(prompts *list)
 }
 
 /* Fill in a question; what is filled in is not looked at again. */
-static bool fill(const char *form, const char *query, const cs_buffer *part, cs_buffer *out)
+static bool fill(const char *form, const char *query, const char *context, const cs_buffer *part, cs_buffer *out)
 {
     static const char request_name[] = "{request}";
     static const char part_name[] = "{part}";
@@ -176,6 +181,9 @@ static bool fill(const char *form, const char *query, const cs_buffer *part, cs_
         if (strncmp(form, request_name, sizeof request_name - 1) == 0) {
             ok = cs_buffer_append(out, query, strlen(query));
             form += sizeof request_name - 1;
+        } else if (strncmp(form, "{context}", 9) == 0) {
+            ok = cs_buffer_append(out, context, strlen(context));
+            form += 9;
         } else if (strncmp(form, part_name, sizeof part_name - 1) == 0) {
             ok = cs_buffer_append(out, part->bytes, part->n_bytes);
             form += sizeof part_name - 1;
@@ -199,7 +207,7 @@ static costeer_err build(const costeer_selector *selector, const char *question,
     }
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
         code = cs_select_show_part(of->text, of->parts, of->asked[i], &part, err);
-        if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
+        if (code == COSTEER_OK && !fill(question, query, of->text, &part, &text)) {
             code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
         }
         if (code == COSTEER_OK) {
@@ -312,17 +320,61 @@ static costeer_err ask(costeer_selector *selector, const char *query, const cs_s
     return code;
 }
 
+/* Keep what is thought of the parts without a request, or forget what is kept: it only saves time. */
+static void keep_known(costeer_selector *selector, const cs_select_asked *of, const double *scores)
+{
+    free(selector->known_context);
+    free(selector->known_scores);
+    selector->n_known = of->parts->n;
+    selector->known_context = strdup(of->text);
+    selector->known_scores = malloc(of->parts->n * sizeof *selector->known_scores);
+    if (selector->known_context == NULL || selector->known_scores == NULL) {
+        free(selector->known_context);
+        selector->known_context = NULL;
+        return;
+    }
+    for (size_t i = 0; i < of->parts->n; i++) {
+        selector->known_scores[i] = (double)NAN;
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        selector->known_scores[of->asked[i]] = scores[i];
+    }
+}
+
+/* True when the scores without a request are known of all parts; they are in `out` then. */
+static bool recall_known(const costeer_selector *selector, const cs_select_asked *of, double *out)
+{
+    if (selector->known_context == NULL || strcmp(selector->known_context, of->text) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        out[i] = selector->known_scores[of->asked[i]];
+        if (isnan(out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, double *scores,
                               size_t *n_tokens, costeer_error *err)
 {
     double *asked = malloc(of->n * sizeof *asked);
-    if (asked == NULL) {
-        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
+    double *anyway = malloc(of->n * sizeof *anyway);
+    costeer_err code = asked != NULL && anyway != NULL
+                           ? COSTEER_OK
+                           : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
+    code = code == COSTEER_OK ? ask(selector, query, of, asked, n_tokens, err) : code;
+    if (code == COSTEER_OK && !recall_known(selector, of, anyway)) {
+        code = ask(selector, NO_REQUEST, of, anyway, n_tokens, err);
+        if (code == COSTEER_OK) {
+            keep_known(selector, of, anyway);
+        }
     }
-    const costeer_err code = ask(selector, query, of, asked, n_tokens, err);
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
-        scores[of->asked[i]] = asked[i];
+        scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
     }
     free(asked);
+    free(anyway);
     return code;
 }

@@ -19,6 +19,9 @@
 #define LEAD_BYTES_MAX 120
 #define KEY_BYTES_MAX  48
 
+/* Prose is wrapped at this many characters or more. */
+#define WRAP_MIN 40
+
 /* How deep headings and nested items can be. */
 #define LEVELS_MAX 16
 
@@ -267,7 +270,7 @@ static size_t item_mark(const char *text, const line *of)
                : 0;
 }
 
-/* Where the value of "key: value" begins; of->end: there is a key and no value; 0: no field. */
+/* Where the value of "key: value" or "key = value" begins; of->end: there is a key and no value; 0: no field. */
 static size_t find_field(const char *text, const line *of)
 {
     size_t n_words = 1;
@@ -275,7 +278,7 @@ static size_t find_field(const char *text, const line *of)
     for (size_t at = of->begin; at < of->end && at - of->begin <= KEY_BYTES_MAX; at += length) {
         const uint32_t c = cs_select_character(text, at, of->end, &length);
         const bool is_wide = c == 0xFF1A; /* ： */
-        if (c == ':' || is_wide) {
+        if (c == ':' || is_wide || (c == '=' && at > of->begin && text[at - 1] == ' ')) {
             const size_t behind = at + length;
             const bool is_apart = behind == of->end || is_wide || text[behind] == ' ' || text[behind] == '\t';
             return at > of->begin && is_apart ? trim_begin(text, behind, of->end) : 0;
@@ -335,8 +338,8 @@ static size_t first_word(const char *text, const line *of)
 }
 
 /*
- * True when the lines of text[begin, end) are notes, one a line, and not prose that was wrapped: at half of the line ends or
- * more, the next line's first word would have fitted into the longest line's width.
+ * True when the lines of text[begin, end) are notes, one a line, and not prose that was wrapped: they are short, or at half of
+ * the line ends or more the next line's first word would have fitted into the longest line's width.
  */
 static bool is_ragged(const reader *r, size_t begin, size_t end)
 {
@@ -356,7 +359,7 @@ static bool is_ragged(const reader *r, size_t begin, size_t end)
         n_early += count_characters(text, before.begin, before.end) + 1 + first_word(text, &of) <= width ? 1 : 0;
         before = of;
     }
-    return 2 * n_early >= n_ends;
+    return width < WRAP_MIN || 2 * n_early >= n_ends;
 }
 
 static void add_prose(reader *r, size_t begin, size_t end)
