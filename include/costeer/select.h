@@ -150,6 +150,7 @@ typedef struct costeer_select_request {
 typedef struct costeer_selection {
     costeer_parts parts;
     double *scores;               /**< [parts.n] nats; NaN: the model was not asked about it */
+    double *answers;              /**< [parts.n] log p(yes) − log p(no) with the request alone; NaN likewise */
     bool *is_used;                /**< [parts.n] the caller may change it: costeer_selection_update() */
     costeer_part_reason *reasons; /**< [parts.n] */
     double threshold;             /**< that was used */

@@ -178,9 +178,10 @@ static json_t *describe_part(const selecting *s, size_t i)
 {
     const costeer_selection *of = &s->selection;
     const costeer_part *part = &of->parts.items[i];
-    return json_pack("{s:I, s:I, s:s, s:I, s:o, s:b, s:s, s:o}", "begin", (json_int_t)part->begin, "end", (json_int_t)part->end,
+    return json_pack("{s:I, s:I, s:s, s:I, s:o, s:o, s:b, s:s, s:o}", "begin", (json_int_t)part->begin, "end", (json_int_t)part->end,
                      "kind", costeer_part_kind_name(part->kind), "heading", (json_int_t)part->heading, "score",
-                     isnan(of->scores[i]) ? json_null() : cs_json_number(of->scores[i]), "used", of->is_used[i] ? 1 : 0, "reason",
+                     isnan(of->scores[i]) ? json_null() : cs_json_number(of->scores[i]), "answer",
+                     isnan(of->scores[i]) ? json_null() : cs_json_number(of->answers[i]), "used", of->is_used[i] ? 1 : 0, "reason",
                      costeer_part_reason_name(of->reasons[i]), "text",
                      cs_json_text(s->inputs.all_contexts + part->begin, part->end - part->begin));
 }

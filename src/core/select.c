@@ -210,6 +210,7 @@ void costeer_selection_dispose(costeer_selection *selection)
 {
     costeer_parts_dispose(&selection->parts);
     free(selection->scores);
+    free(selection->answers);
     free(selection->is_used);
     free(selection->reasons);
     free(selection->text);
@@ -283,13 +284,14 @@ static costeer_err allocate(costeer_selection *out, costeer_error *err)
 {
     const size_t n = out->parts.n + 1;
     out->scores = malloc(n * sizeof *out->scores);
+    out->answers = malloc(n * sizeof *out->answers);
     out->is_used = calloc(n, sizeof *out->is_used);
     out->reasons = calloc(n, sizeof *out->reasons);
-    if (out->scores == NULL || out->is_used == NULL || out->reasons == NULL) {
+    if (out->scores == NULL || out->answers == NULL || out->is_used == NULL || out->reasons == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu parts", out->parts.n);
     }
     for (size_t i = 0; i < n; i++) {
-        out->scores[i] = (double)NAN;
+        out->scores[i] = out->answers[i] = (double)NAN;
     }
     return COSTEER_OK;
 }
@@ -307,7 +309,7 @@ costeer_err costeer_select(costeer_selector *selector, const costeer_select_requ
     code = code == COSTEER_OK ? list_asked(request, &out->parts, n_max, &asked, &n_asked, err) : code;
     if (code == COSTEER_OK && n_asked > 0) {
         const cs_select_asked parts = {.text = request->context, .parts = &out->parts, .asked = asked, .n = n_asked};
-        code = cs_selector_judge(selector, request->query, &parts, out->scores, &out->n_tokens, err);
+        code = cs_selector_judge(selector, request->query, &parts, out, err);
     }
     free(asked);
     if (code == COSTEER_OK) {

@@ -49,9 +49,9 @@ typedef struct cs_select_asked {
     size_t n;
 } cs_select_asked;
 
-/** Score the parts that are asked about (select_judge.c); the others' scores stay. */
-costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, double *scores,
-                              size_t *n_tokens, costeer_error *err);
+/** Write scores and answers of the parts that are asked about (select_judge.c); the others' stay. */
+costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
+                              costeer_error *err);
 
 int32_t cs_selector_n_judged_max(const costeer_selector *selector, int32_t otherwise);
 

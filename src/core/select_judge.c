@@ -356,23 +356,24 @@ static bool recall_known(const costeer_selector *selector, const cs_select_asked
     return true;
 }
 
-costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, double *scores,
-                              size_t *n_tokens, costeer_error *err)
+costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
+                              costeer_error *err)
 {
     double *asked = malloc(of->n * sizeof *asked);
     double *anyway = malloc(of->n * sizeof *anyway);
     costeer_err code = asked != NULL && anyway != NULL
                            ? COSTEER_OK
                            : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
-    code = code == COSTEER_OK ? ask(selector, query, of, asked, n_tokens, err) : code;
+    code = code == COSTEER_OK ? ask(selector, query, of, asked, &out->n_tokens, err) : code;
     if (code == COSTEER_OK && !recall_known(selector, of, anyway)) {
-        code = ask(selector, NO_REQUEST, of, anyway, n_tokens, err);
+        code = ask(selector, NO_REQUEST, of, anyway, &out->n_tokens, err);
         if (code == COSTEER_OK) {
             keep_known(selector, of, anyway);
         }
     }
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
-        scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
+        out->answers[of->asked[i]] = asked[i];
+        out->scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
     }
     free(asked);
     free(anyway);
