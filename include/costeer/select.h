@@ -142,7 +142,7 @@ typedef struct costeer_select_request {
     double threshold;    /**< scores above it are used, in nats; NaN: COSTEER_SELECT_THRESHOLD */
     const char *const *pins; /**< [n_pins] parts with one of these texts in them are used; ASCII letters in either case */
     size_t n_pins;
-    const char *const *drops; /**< [n_drops] parts with one of these are not, pinned or not */
+    const char *const *drops; /**< [n_drops] parts with one of these, or below a heading with one, are not, pinned or not */
     size_t n_drops;
 } costeer_select_request;
 

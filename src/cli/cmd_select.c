@@ -8,6 +8,7 @@
 #include "cli/message.h"
 #include "cli/pair.h"
 #include "cli/signals.h"
+#include "cli/use.h"
 #include "util/clock.h"
 
 #include <costeer/select.h>
@@ -18,10 +19,7 @@
 typedef struct select_settings {
     cs_settings common; /* the texts; read by cs_inputs_read() */
     const char *slm;
-    const char *selector;
     cs_option_list questions;
-    cs_option_list pins;
-    cs_option_list drops;
     double threshold;
     int32_t n_judged_max;
     int32_t threads;
@@ -50,18 +48,18 @@ static const cs_option options[] = {
     {.name = "selector",
      .kind = CS_OPTION_SLM,
      .value_name = "MODEL",
-     FIELD(selector),
+     COMMON(selector),
      .help = "The model that judges, of any vocabulary; without: the SLM"},
     {.name = "pin",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
-     FIELD(pins),
+     COMMON(pins),
      .help = "Use parts with TEXT in them, whatever their score; ASCII letters in either case. Repeatable"},
     {.name = "drop",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
-     FIELD(drops),
-     .help = "Never use parts with TEXT in them, pinned or not. Repeatable"},
+     COMMON(drops),
+     .help = "Never use parts with TEXT in them or in a heading above, pinned or not. Repeatable"},
     {.name = "threshold",
      .kind = CS_OPTION_REAL,
      .value_name = "NATS",
@@ -157,10 +155,10 @@ static int choose(selecting *s)
     const costeer_select_request request = {.query = s->inputs.query,
                                             .context = s->inputs.all_contexts == NULL ? "" : s->inputs.all_contexts,
                                             .threshold = settings->threshold,
-                                            .pins = settings->pins.items,
-                                            .n_pins = settings->pins.n,
-                                            .drops = settings->drops.items,
-                                            .n_drops = settings->drops.n};
+                                            .pins = settings->common.pins.items,
+                                            .n_pins = settings->common.pins.n,
+                                            .drops = settings->common.drops.items,
+                                            .n_drops = settings->common.drops.n};
     costeer_error err = {.code = COSTEER_OK};
     const int64_t start_us = cs_clock_us();
     costeer_err code = costeer_selector_create(s->model, &params, &s->selector, &err);
@@ -174,24 +172,12 @@ static int choose(selecting *s)
 
 /* ---- printing ---------------------------------------------------------------------------------------------------- */
 
-static json_t *describe_part(const selecting *s, size_t i)
-{
-    const costeer_selection *of = &s->selection;
-    const costeer_part *part = &of->parts.items[i];
-    return json_pack("{s:I, s:I, s:s, s:I, s:o, s:o, s:b, s:s, s:o}", "begin", (json_int_t)part->begin, "end", (json_int_t)part->end,
-                     "kind", costeer_part_kind_name(part->kind), "heading", (json_int_t)part->heading, "score",
-                     isnan(of->scores[i]) ? json_null() : cs_json_number(of->scores[i]), "answer",
-                     isnan(of->scores[i]) ? json_null() : cs_json_number(of->answers[i]), "used", of->is_used[i] ? 1 : 0, "reason",
-                     costeer_part_reason_name(of->reasons[i]), "text",
-                     cs_json_text(s->inputs.all_contexts + part->begin, part->end - part->begin));
-}
-
 static int print_json(const selecting *s, cs_output *out)
 {
     const costeer_selection *of = &s->selection;
     json_t *list = json_array();
     for (size_t i = 0; i < of->parts.n; i++) {
-        if (json_array_append_new(list, describe_part(s, i)) != 0) {
+        if (json_array_append_new(list, cs_use_describe_part(of, s->inputs.all_contexts, i)) != 0) {
             json_decref(list);
             return cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
@@ -201,27 +187,6 @@ static int print_json(const selecting *s, cs_output *out)
                                         "n_used", (json_int_t)of->n_used, "n_left", (json_int_t)of->n_left, "n_tokens",
                                         (json_int_t)of->n_tokens, "ms", cs_json_number((double)s->n_us / 1000.0), "text",
                                         cs_json_text(of->text, strlen(of->text)), "parts", list));
-}
-
-/* A part in one line. */
-static void print_part(const selecting *s, size_t i, cs_output *out)
-{
-    const costeer_selection *of = &s->selection;
-    const costeer_part *part = &of->parts.items[i];
-    if (isnan(of->scores[i])) {
-        cs_output_print(out, "%c       -  ", of->is_used[i] ? '+' : ' ');
-    } else {
-        cs_output_print(out, "%c %7.2f  ", of->is_used[i] ? '+' : ' ', of->scores[i]);
-    }
-    const char *text = s->inputs.all_contexts;
-    for (size_t at = part->begin; at < part->end; at++) {
-        const unsigned char c = (unsigned char)text[at];
-        cs_output_write(out, c < 0x20 || c == 0x7F ? " " : &text[at], 1);
-    }
-    if (of->reasons[i] != COSTEER_REASON_SCORE) {
-        cs_output_print(out, "  (%s)", costeer_part_reason_name(of->reasons[i]));
-    }
-    cs_output_write(out, "\n", 1);
 }
 
 static int print(const selecting *s)
@@ -237,7 +202,7 @@ static int print(const selecting *s)
         cs_output_write(&out, "\n", of->text[0] != '\0' ? 1 : 0);
     } else {
         for (size_t i = 0; i < of->parts.n; i++) {
-            print_part(s, i, &out);
+            cs_use_print_part(of, s->inputs.all_contexts, i, &out);
         }
         cs_output_print(&out, "%zu of %zu parts would be used, %zu stay (score above %.2f)\n", of->n_used, of->n_used + of->n_left,
                         of->n_left, of->threshold);
@@ -257,7 +222,7 @@ static int run(const cs_command *self, int argc, char **argv)
     }
     exit_code = read_inputs(&s, &arguments);
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_model_load(s.settings.selector != NULL ? s.settings.selector : s.settings.slm, "costeer-slm.gguf", 0,
+        exit_code = cs_model_load(s.settings.common.selector != NULL ? s.settings.common.selector : s.settings.slm, "costeer-slm.gguf", 0,
                                   cs_progress_kind_of(s.settings.common.quiet, false), &s.model);
     }
     exit_code = exit_code == CS_EXIT_OK ? choose(&s) : exit_code;

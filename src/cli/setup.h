@@ -8,6 +8,7 @@
 #include "cli/pair.h"
 #include "cli/progress.h"
 #include "cli/remote.h"
+#include "cli/use.h"
 #include "util/file.h"
 
 typedef struct cs_setup {
@@ -18,6 +19,7 @@ typedef struct cs_setup {
     cs_output trace;
     cs_output audit;
     cs_pair pair;
+    cs_use use;
     cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
     cs_buffer sent;   /**< chat: what was sent to the cloud, as --audit writes it */

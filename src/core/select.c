@@ -159,6 +159,17 @@ static bool has_any(const char *text, const costeer_part *part, const char *cons
     return false;
 }
 
+/* A part comes with its headings: what is dropped in one of them drops it too. */
+static bool is_dropped(const costeer_select_request *request, const costeer_parts *parts, size_t i)
+{
+    for (int32_t at = (int32_t)i; at >= 0; at = parts->items[at].heading) {
+        if (has_any(request->context, &parts->items[at], request->drops, request->n_drops)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void choose(const costeer_select_request *request, costeer_selection *out)
 {
     for (size_t i = 0; i < out->parts.n; i++) {
@@ -166,7 +177,7 @@ static void choose(const costeer_select_request *request, costeer_selection *out
         out->is_used[i] = false;
         if (!costeer_part_is_choosable(part)) {
             out->reasons[i] = COSTEER_REASON_HEADING;
-        } else if (has_any(request->context, part, request->drops, request->n_drops)) {
+        } else if (is_dropped(request, &out->parts, i)) {
             out->reasons[i] = COSTEER_REASON_DROPPED;
         } else if (has_any(request->context, part, request->pins, request->n_pins)) {
             out->reasons[i] = COSTEER_REASON_PINNED;

@@ -130,10 +130,16 @@ static void test_select__thresholds_pins_and_drops(void **state)
     assert_int_equal(pinned.reasons[find(&pinned, notes, "milk")], COSTEER_REASON_PINNED);
     assert_int_equal(pinned.reasons[find(&pinned, notes, "Salary")], COSTEER_REASON_DROPPED);
     assert_int_equal(pinned.reasons[find(&pinned, notes, "Buy")], COSTEER_REASON_HEADING);
+    costeer_selection below = choose(selector, (costeer_select_request){.context = "- gin\n  - dry\n- tea\n",
+                                                                        .threshold = -1000.0,
+                                                                        .drops = (const char *const[]){"gin"},
+                                                                        .n_drops = 1});
+    assert_string_equal(below.text, "- tea");
     costeer_selector_free(selector);
     costeer_selection_dispose(&none);
     costeer_selection_dispose(&all);
     costeer_selection_dispose(&pinned);
+    costeer_selection_dispose(&below);
 }
 
 /* Of too many parts those with the most words in common are asked about. */
