@@ -117,8 +117,8 @@ typedef struct costeer_selector_params {
  * @param model     the SLM, or any other: its vocabulary does not matter; must outlive the selector
  * @param params    NULL: defaults; copied, but for what its pointers point to
  * @param[out] out  free with costeer_selector_free(); NULL on failure
- * @return COSTEER_OK; COSTEER_EINVAL: a question without {request} or {part}; COSTEER_EMODEL: the model spells neither yes nor no,
- *         or has no chat template; COSTEER_ENOMEM
+ * @return COSTEER_OK; COSTEER_EINVAL: a question without {request} or {part}; COSTEER_EMODEL: the model spells neither yes nor
+ * no, or has no chat template; COSTEER_ENOMEM
  */
 COSTEER_API costeer_err costeer_selector_create(const costeer_model *model, const costeer_selector_params *params,
                                                 costeer_selector **out, costeer_error *err);
@@ -137,9 +137,9 @@ typedef enum costeer_part_reason {
 COSTEER_API const char *costeer_part_reason_name(costeer_part_reason reason);
 
 typedef struct costeer_select_request {
-    const char *query;   /**< what is asked */
-    const char *context; /**< the private text */
-    double threshold;    /**< scores above it are used, in nats; NaN: COSTEER_SELECT_THRESHOLD */
+    const char *query;       /**< what is asked */
+    const char *context;     /**< the private text */
+    double threshold;        /**< scores above it are used, in nats; NaN: COSTEER_SELECT_THRESHOLD */
     const char *const *pins; /**< [n_pins] parts with one of these texts in them are used; ASCII letters in either case */
     size_t n_pins;
     const char *const *drops; /**< [n_drops] parts with one of these, or below a heading with one, are not, pinned or not */

@@ -174,8 +174,8 @@ static void print_summary(const generation *g)
         cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud);
     }
     cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s%s, %s%s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
-            cs_use_summary(&s->use, chosen, sizeof chosen), certified, cs_cli_answer_finish(&g->answer), exposure[0] != '\0' ? "; " : "", exposure, cloud,
-            cs_report_system_summary(s, choice_of(g), system, sizeof system));
+            cs_use_summary(&s->use, chosen, sizeof chosen), certified, cs_cli_answer_finish(&g->answer),
+            exposure[0] != '\0' ? "; " : "", exposure, cloud, cs_report_system_summary(s, choice_of(g), system, sizeof system));
 }
 
 /* The exit code of an answer; a failed write is told when the outputs are closed. */
@@ -344,7 +344,8 @@ const cs_command cs_command_generate = {
         "the "
         "answer is what the LLM (for slm+context: the SLM) gives without a context: nothing is steered, and n_contexts is 0.\n"
         "\n"
-        "With --use needed, selection lists each context's parts, as costeer select --json; else it is null. When nothing is needed, "
+        "With --use needed, selection lists each context's parts, as costeer select --json; else it is null. When nothing is "
+        "needed, "
         "the answer is that without a context.\n"
         "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "
@@ -358,7 +359,7 @@ const cs_command cs_command_generate = {
         "  costeer generate --cloud vllm+https://llm.example.org --cloud-key-file key --context notes.txt <query.txt\n"
         "  costeer generate --cloud wss://llm.example.org:8790 --llm its-vocab.gguf --slm small.gguf --context notes.txt "
         "<query.txt",
-    .groups = {&cs_group_input, &cs_group_use, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering,
-               &cs_group_answer, &cs_group_output},
+    .groups = {&cs_group_input, &cs_group_use, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud,
+               &cs_group_steering, &cs_group_answer, &cs_group_output},
     .run = run,
 };

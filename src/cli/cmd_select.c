@@ -90,11 +90,7 @@ static const cs_option options[] = {
      FIELD(text),
      .help = "Print only the text that would be used: the chosen parts with the headings that they need"},
     {.name = "json", .kind = CS_OPTION_FLAG, COMMON(json), .help = "Print one JSON object"},
-    {.name = "quiet",
-     .letter = 'q',
-     .kind = CS_OPTION_FLAG,
-     COMMON(quiet),
-     .help = "No progress or hints on standard error"},
+    {.name = "quiet", .letter = 'q', .kind = CS_OPTION_FLAG, COMMON(quiet), .help = "No progress or hints on standard error"},
 };
 
 static const cs_option_group input_group = CS_OPTION_GROUP("Texts", input_options);
@@ -135,8 +131,9 @@ static int read_inputs(selecting *s, const cs_arguments *arguments)
     exit_code = exit_code == CS_EXIT_OK ? cs_inputs_read(&s->settings.common, arguments, &s->inputs) : exit_code;
     for (size_t i = 0; i < s->inputs.n_contexts && exit_code == CS_EXIT_OK; i++) {
         if (s->inputs.weights[i] <= 0.0) {
-            exit_code = cs_fail(CS_EXIT_USAGE, "%s: has the weight %g; parts are chosen from contexts that are used, with a "
-                                               "weight above 0",
+            exit_code = cs_fail(CS_EXIT_USAGE,
+                                "%s: has the weight %g; parts are chosen from contexts that are used, with a "
+                                "weight above 0",
                                 s->inputs.context_names[i], s->inputs.weights[i]);
         }
     }
@@ -204,8 +201,8 @@ static int print(const selecting *s)
         for (size_t i = 0; i < of->parts.n; i++) {
             cs_use_print_part(of, s->inputs.all_contexts, i, &out);
         }
-        cs_output_print(&out, "%zu of %zu parts would be used, %zu stay (score above %.2f)\n", of->n_used, of->n_used + of->n_left,
-                        of->n_left, of->threshold);
+        cs_output_print(&out, "%zu of %zu parts would be used, %zu stay (score above %.2f)\n", of->n_used,
+                        of->n_used + of->n_left, of->n_left, of->threshold);
     }
     int error = cs_output_close(&out);
     return error == 0 ? exit_code : cs_fail_output(out.name, error);
@@ -222,8 +219,8 @@ static int run(const cs_command *self, int argc, char **argv)
     }
     exit_code = read_inputs(&s, &arguments);
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_model_load(s.settings.common.selector != NULL ? s.settings.common.selector : s.settings.slm, "costeer-slm.gguf", 0,
-                                  cs_progress_kind_of(s.settings.common.quiet, false), &s.model);
+        exit_code = cs_model_load(s.settings.common.selector != NULL ? s.settings.common.selector : s.settings.slm,
+                                  "costeer-slm.gguf", 0, cs_progress_kind_of(s.settings.common.quiet, false), &s.model);
     }
     exit_code = exit_code == CS_EXIT_OK ? choose(&s) : exit_code;
     exit_code = exit_code == CS_EXIT_OK ? print(&s) : exit_code;
@@ -245,7 +242,8 @@ const cs_command cs_command_select = {
         "Splits the notes into parts (sentences, list items, \"key: value\" lines, records), asks a small model about each "
         "whether a good answer to the query uses it, and prints every part with its score in nats; '+' marks those that would "
         "be used. Nothing is answered and nothing is sent: all of it happens on this device.",
-    .examples = "  costeer select --context notes.md --slm qwen2.5-0.5b-instruct-q4_0.gguf \"Write an invitation to my birthday.\"",
+    .examples =
+        "  costeer select --context notes.md --slm qwen2.5-0.5b-instruct-q4_0.gguf \"Write an invitation to my birthday.\"",
     .groups = {&input_group, &group},
     .run = run,
 };

@@ -22,9 +22,10 @@ static const cs_option options[] = {
      .choices = "all|needed",
      .default_value = "all",
      FIELD(use),
-     .help = "What of the contexts is used. needed: before anything is sent, a small model on this device is asked about each part "
-             "whether the request needs it, as costeer select shows; the others are in no prompt. Contexts with a negative weight "
-             "are used whole"},
+     .help =
+         "What of the contexts is used. needed: before anything is sent, a small model on this device is asked about each part "
+         "whether the request needs it, as costeer select shows; the others are in no prompt. Contexts with a negative weight "
+         "are used whole"},
     {.name = "pin",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
@@ -50,11 +51,11 @@ const cs_option_group cs_group_use = CS_OPTION_GROUP("What of the contexts is us
 
 int cs_use_check(const cs_settings *settings)
 {
-    const char *given = settings->pins.n > 0           ? "--pin"
-                        : settings->drops.n > 0        ? "--drop"
-                        : settings->selector != NULL   ? "--selector"
-                        : settings->confirm            ? "--confirm"
-                                                       : NULL;
+    const char *given = settings->pins.n > 0         ? "--pin"
+                        : settings->drops.n > 0      ? "--drop"
+                        : settings->selector != NULL ? "--selector"
+                        : settings->confirm          ? "--confirm"
+                                                     : NULL;
     if (given != NULL && (settings->use == NULL || strcmp(settings->use, "needed") != 0)) {
         return cs_fail(CS_EXIT_USAGE, "%s: needs --use needed; with --use all every part is used", given);
     }
@@ -151,8 +152,9 @@ static int show_chosen(const cs_chosen *of, FILE *terminal)
         }
         (void)fputc('\n', terminal);
     }
-    (void)fprintf(terminal, "%zu parts will be used, %zu stay. Numbers change parts, an empty line goes on, q ends: ",
-                  of->selection.n_used, of->selection.n_left);
+    (void)fprintf(terminal,
+                  "%zu parts will be used, %zu stay. Numbers change parts, an empty line goes on, q ends: ", of->selection.n_used,
+                  of->selection.n_left);
     return fflush(terminal);
 }
 

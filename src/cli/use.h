@@ -1,4 +1,5 @@
-/* Which parts of the contexts generate and compare use: chosen on this device, after the models are loaded and before a cloud is. */
+/* Which parts of the contexts generate and compare use: chosen on this device, after the models are loaded and before a cloud is.
+ */
 #ifndef CS_CLI_USE_H
 #define CS_CLI_USE_H
 

@@ -29,7 +29,8 @@
 #define CALIBRATION 1.0
 
 static const char *const own_questions[] = {
-    "Someone is about to do this task for me:\n{request}\n\nOne line of my private notes says:\n{part}\n\nIs this line needed for "
+    "Someone is about to do this task for me:\n{request}\n\nOne line of my private notes says:\n{part}\n\nIs this line needed "
+    "for "
     "the task? Reply Yes or No.{answer}Answer:",
 };
 
@@ -94,9 +95,10 @@ static costeer_err find_words(const costeer_model *model, const char *word, word
             }
         }
     }
-    return out->n > 0 ? COSTEER_OK
-                      : cs_error_set(err, COSTEER_EMODEL, "select", "%s: has no token for \"%s\", so it cannot judge; use another",
-                                     costeer_model_get_info(model)->path, word);
+    return out->n > 0
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_EMODEL, "select", "%s: has no token for \"%s\", so it cannot judge; use another",
+                              costeer_model_get_info(model)->path, word);
 }
 
 static costeer_err check_questions(const costeer_selector_params *params, costeer_error *err)
@@ -171,7 +173,7 @@ static void dispose_prompts(prompts *list)
 }
 
 /* Fill in a question; what is filled in is not looked at again. */
-static bool fill(const char *form, const char *query, const char *context, const cs_buffer *part, cs_buffer *out)
+static bool fill(const char *form, const char *query, const cs_buffer *part, cs_buffer *out)
 {
     static const char request_name[] = "{request}";
     static const char part_name[] = "{part}";
@@ -181,9 +183,6 @@ static bool fill(const char *form, const char *query, const char *context, const
         if (strncmp(form, request_name, sizeof request_name - 1) == 0) {
             ok = cs_buffer_append(out, query, strlen(query));
             form += sizeof request_name - 1;
-        } else if (strncmp(form, "{context}", 9) == 0) {
-            ok = cs_buffer_append(out, context, strlen(context));
-            form += 9;
         } else if (strncmp(form, part_name, sizeof part_name - 1) == 0) {
             ok = cs_buffer_append(out, part->bytes, part->n_bytes);
             form += sizeof part_name - 1;
@@ -207,7 +206,7 @@ static costeer_err build(const costeer_selector *selector, const char *question,
     }
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
         code = cs_select_show_part(of->text, of->parts, of->asked[i], &part, err);
-        if (code == COSTEER_OK && !fill(question, query, of->text, &part, &text)) {
+        if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
             code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
         }
         if (code == COSTEER_OK) {

@@ -11,8 +11,8 @@
 #define ABBREVIATION_MAX 6
 
 static const char *const abbreviations[] = {
-    "mr",  "mrs", "ms",  "dr",  "prof", "st",   "vs",  "etc", "e.g", "i.e", "no",  "nr",  "bzw", "z.b", "d.h", "ca",   "inc",
-    "ltd", "co",  "jr",  "sr",  "fig",  "approx", "apt", "ave", "dept", "str", "tel", "mme", "mlle", "sra", "u.a", "hr",  "fr",
+    "mr",  "mrs", "ms", "dr", "prof", "st",     "vs",  "etc", "e.g",  "i.e", "no",  "nr",  "bzw",  "z.b", "d.h", "ca", "inc",
+    "ltd", "co",  "jr", "sr", "fig",  "approx", "apt", "ave", "dept", "str", "tel", "mme", "mlle", "sra", "u.a", "hr", "fr",
 };
 
 static bool is_full_width_end(uint32_t c)

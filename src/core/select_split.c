@@ -5,8 +5,8 @@
  * What a part is not understood without (the heading above it, the item that it is nested in, a mail's header) is its heading,
  * and that may have one too.
  */
-#include "core/select_internal.h"
 #include "core/model_internal.h"
+#include "core/select_internal.h"
 #include "util/error.h"
 #include "util/utf8.h"
 
@@ -161,9 +161,8 @@ int32_t cs_splitter_add(cs_splitter *splitter, size_t begin, size_t end, costeer
         return -1;
     }
     const int32_t n = (int32_t)splitter->parts->n++;
-    splitter->parts->items[n] = splitter->is_coarse
-                                    ? (costeer_part){begin, end, COSTEER_PART_PARAGRAPH, -1, n}
-                                    : (costeer_part){begin, end, kind, heading, splitter->block};
+    splitter->parts->items[n] = splitter->is_coarse ? (costeer_part){begin, end, COSTEER_PART_PARAGRAPH, -1, n}
+                                                    : (costeer_part){begin, end, kind, heading, splitter->block};
     return splitter->is_coarse ? -1 : n;
 }
 
@@ -264,8 +263,7 @@ static size_t item_mark(const char *text, const line *of)
         n = i > from && i < of->end && (text[i] == ')' || (text[i] == '.' && is_digit(text[from]))) ? i + 1 - of->begin : 0;
     }
     size_t length;
-    return n > 0 && of->begin + n < of->end &&
-                   cs_select_is_space(cs_select_character(text, of->begin + n, of->end, &length))
+    return n > 0 && of->begin + n < of->end && cs_select_is_space(cs_select_character(text, of->begin + n, of->end, &length))
                ? n + length
                : 0;
 }
@@ -294,9 +292,26 @@ static size_t find_field(const char *text, const line *of)
 /* True for "From: …", "Subject: …" and their like, with which a mail begins. */
 static bool is_mail_field(const char *text, const line *of)
 {
-    static const char *const names[] = {"From:", "To:",  "Cc:",       "Date:",     "Sent:",           "Subject:",
-                                        "Von:",  "An:",  "Betreff:",  "Datum:",    "Gesendet:",       "De:",
-                                        "Objet:", "Reply-To:", "\xE5\x8F\x91\xE4\xBB\xB6\xE4\xBA\xBA", "\xE6\x94\xB6\xE4\xBB\xB6\xE4\xBA\xBA",
+    static const char *const names[] = {"From:",
+                                        "To:",
+                                        "Cc:",
+                                        "Date:",
+                                        "Sent:",
+                                        "Subject:",
+                                        "Von:",
+                                        "An:",
+                                        "Betreff:",
+                                        "Datum:",
+                                        "Gesendet:",
+                                        "De:",
+                                        "Objet:",
+                                        "Reply-To:",
+                                        "Bcc:",
+                                        "Message-ID:",
+                                        "MIME-Version:",
+                                        "Content-Type:",
+                                        "\xE5\x8F\x91\xE4\xBB\xB6\xE4\xBA\xBA",
+                                        "\xE6\x94\xB6\xE4\xBB\xB6\xE4\xBA\xBA",
                                         "\xE4\xB8\xBB\xE9\xA2\x98"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (starts_with(text, of, names[i])) {
@@ -478,7 +493,7 @@ static size_t take_mail(reader *r, line of)
     size_t n = 1;
     for (line next = last; last.next < r->out.n; last = next) {
         next = read_line(r, last.next);
-        if (is_blank(&next) || (!is_mail_field(text, &next) && find_field(text, &next) == 0 && next.indent == 0)) {
+        if (is_blank(&next) || (!is_mail_field(text, &next) && !continues(text, &next, of.indent))) {
             break;
         }
         n += is_mail_field(text, &next) ? 1 : 0;

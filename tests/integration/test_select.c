@@ -189,8 +189,9 @@ static void test_select__failures_leave_nothing_behind(void **state)
     assert_int_equal(costeer_select(selector, &too_long, &selection, &err), COSTEER_ETOOLONG);
     free(words);
     costeer_selector_free(selector);
-    assert_int_equal(costeer_selector_create(model, &(costeer_selector_params){.questions = (const char *const[]){"{request}?"}, .n_questions = 1},
-                                             &selector, &err),
+    assert_int_equal(costeer_selector_create(
+                         model, &(costeer_selector_params){.questions = (const char *const[]){"{request}?"}, .n_questions = 1},
+                         &selector, &err),
                      COSTEER_EINVAL);
     assert_null(selector);
     assert_non_null(strstr(err.message, "{part}"));

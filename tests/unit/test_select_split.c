@@ -81,8 +81,9 @@ static void expect_sentences(const char *text, const char *const *wanted)
 static void test_split__sentences_of_prose(void **state)
 {
     (void)state;
-    expect_sentences("I am Mia. I live in Cologne! Do you? \"Yes.\" Well\xE2\x80\xA6 Fine",
-                     (const char *const[]){"I am Mia.", "I live in Cologne!", "Do you?", "\"Yes.\"", "Well\xE2\x80\xA6", "Fine", NULL});
+    expect_sentences(
+        "I am Mia. I live in Cologne! Do you? \"Yes.\" Well\xE2\x80\xA6 Fine",
+        (const char *const[]){"I am Mia.", "I live in Cologne!", "Do you?", "\"Yes.\"", "Well\xE2\x80\xA6", "Fine", NULL});
 }
 
 static void test_split__abbreviations_initials_and_ordinals_end_nothing(void **state)
@@ -103,7 +104,8 @@ static void test_split__chinese_and_japanese_need_no_space(void **state)
 static void test_split__wrapped_prose_is_joined_and_notes_are_not(void **state)
 {
     (void)state;
-    split s = make("This sentence is so long that its writer had to wrap it at\nthe end of the line, and it goes on there. Short.");
+    split s =
+        make("This sentence is so long that its writer had to wrap it at\nthe end of the line, and it goes on there. Short.");
     assert_int_equal(s.parts.n, 2);
     costeer_parts_dispose(&s.parts);
     expect_sentences("vegetarian\nallergic to nuts\nbirthday on 3 May",
@@ -183,14 +185,16 @@ static void test_split__code_is_one_part_and_rows_need_the_first(void **state)
 static void test_split__sentences_of_mails_need_the_header(void **state)
 {
     (void)state;
-    split s = make("From: Ann <ann@example.org>\nSubject: party\n\nHi Mia. Bring cake?\n\nFrom: Bob\nTo: Mia\n\nNo.\n\n# Notes\nTea.");
+    split s = make("From: Ann <ann@example.org>\nSubject: party\n\nHi Mia. Bring cake?\n\nFrom: Bob\nTo: Mia\nNo.\nGate: 4\n\n# "
+                   "Notes\nTea.");
     expect(&s, 0, "From: Ann <ann@example.org>\nSubject: party", COSTEER_PART_MAIL, -1);
     expect(&s, 1, "Hi Mia.", COSTEER_PART_SENTENCE, 0);
     expect(&s, 2, "Bring cake?", COSTEER_PART_SENTENCE, 0);
     expect(&s, 3, "From: Bob\nTo: Mia", COSTEER_PART_MAIL, -1);
     expect(&s, 4, "No.", COSTEER_PART_SENTENCE, 3);
-    expect(&s, 5, "# Notes", COSTEER_PART_HEADING, -1);
-    expect(&s, 6, "Tea.", COSTEER_PART_SENTENCE, 5);
+    expect(&s, 5, "Gate: 4", COSTEER_PART_FIELD, 3);
+    expect(&s, 6, "# Notes", COSTEER_PART_HEADING, -1);
+    expect(&s, 7, "Tea.", COSTEER_PART_SENTENCE, 6);
     costeer_parts_dispose(&s.parts);
 }
 
@@ -232,7 +236,8 @@ static void test_split__a_long_json_member_is_opened(void **state)
 static void test_split__what_is_no_json_is_text(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"{\"a\": 1", "{\"a\" 1}", "[1 2]", "{]", "[\"a]", "{a: b}", "[ ] buy milk", "{,}", "[1,]"};
+    static const char *const texts[] = {"{\"a\": 1", "{\"a\" 1}",    "[1 2]", "{]",  "[\"a]",
+                                        "{a: b}",    "[ ] buy milk", "{,}",   "[1,]"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         split s = {.text = texts[i]};
         assert_int_equal(costeer_parts_split(texts[i], strlen(texts[i]), &s.parts, NULL), COSTEER_OK);
@@ -271,7 +276,8 @@ static void test_split__bad_utf8_is_refused_with_its_place(void **state)
 static void test_split__a_huge_text_has_bounded_parts(void **state)
 {
     (void)state;
-    static const char *const units[] = {"a.\n", "- a\n", "# a\n", "a: b\n", "|a|\n", "{\"a\":1}\n", "A: \n  - b\n", "好。", "\n\nA. B."};
+    static const char *const units[] = {"a.\n",        "- a\n",        "# a\n", "a: b\n",   "|a|\n",
+                                        "{\"a\":1}\n", "A: \n  - b\n", "好。",  "\n\nA. B."};
     for (size_t u = 0; u < sizeof units / sizeof units[0]; u++) {
         const size_t n = strlen(units[u]);
         const size_t n_units = 40000;
@@ -294,9 +300,11 @@ static void test_split__a_huge_text_has_bounded_parts(void **state)
 static void test_split__random_texts_keep_the_rules(void **state)
 {
     (void)state;
-    static const char *const pieces[] = {"a",  "B",  " ",   "\n", "\n\n", ". ",  "- ", "# ",   "1. ", ":",  ": ", "|", "```", "{",
-                                         "}",  "[",  "]",   "\"", ",",    "\\",  "。", "「",   "」",  "x = y", "From: ", "To: ",
-                                         "  ", "\t", "---", "Dr.", "é",   "\xF0\x9F\x98\x80", "\xC2\xA0"};
+    static const char *const pieces[] = {"a",       "B",    " ",  "\n", "\n\n", ". ",  "- ", "# ",
+                                         "1. ",     ":",    ": ", "|",  "```",  "{",   "}",  "[",
+                                         "]",       "\"",   ",",  "\\", "。",   "「",  "」", "x = y",
+                                         "From: ",  "To: ", "  ", "\t", "---",  "Dr.", "é",  "\xF0\x9F\x98\x80",
+                                         "\xC2\xA0"};
     uint32_t random = 1;
     for (int round = 0; round < 3000; round++) {
         char text[512] = "";
