@@ -252,39 +252,50 @@ static int compare_parts(const void *left, const void *right)
     return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/* The parts to ask about, in the text's order: all that can be chosen, or of too many those with the best words. */
+/* Keep those of [*n] parts that share the most words with the request, n_max of them, in the text's order. */
+static costeer_err keep_best(const costeer_select_request *request, const costeer_parts *parts, size_t n_max, size_t *asked,
+                             size_t *n, costeer_error *err)
+{
+    double *words = malloc(parts->n * sizeof *words);
+    ranked *order = malloc(*n * sizeof *order);
+    if (words == NULL || order == NULL) {
+        free(words);
+        free(order);
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu parts", parts->n);
+    }
+    const costeer_err code = costeer_parts_score_words(request->context, parts, request->query, words, err);
+    if (code == COSTEER_OK) {
+        for (size_t i = 0; i < *n; i++) {
+            order[i] = (ranked){words[asked[i]], asked[i]};
+        }
+        qsort(order, *n, sizeof *order, compare_ranked);
+        for (size_t i = 0; i < n_max; i++) {
+            asked[i] = order[i].part;
+        }
+        qsort(asked, n_max, sizeof *asked, compare_parts);
+        *n = n_max;
+    }
+    free(words);
+    free(order);
+    return code;
+}
+
+/* The parts to ask about: all that can be chosen, or of too many those with the best words. */
 static costeer_err list_asked(const costeer_select_request *request, const costeer_parts *parts, size_t n_max, size_t **out,
                               size_t *n_out, costeer_error *err)
 {
     size_t *asked = malloc((parts->n + 1) * sizeof *asked);
-    double *words = malloc((parts->n + 1) * sizeof *words);
-    ranked *order = malloc((parts->n + 1) * sizeof *order);
-    costeer_err code = asked != NULL && words != NULL && order != NULL
-                           ? COSTEER_OK
-                           : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu parts", parts->n);
+    if (asked == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu parts", parts->n);
+    }
     size_t n = 0;
-    for (size_t i = 0; code == COSTEER_OK && i < parts->n; i++) {
+    for (size_t i = 0; i < parts->n; i++) {
         if (costeer_part_is_choosable(&parts->items[i])) {
             asked[n++] = i;
         }
     }
-    if (code == COSTEER_OK && n > n_max) {
-        code = costeer_parts_score_words(request->context, parts, request->query, words, err);
-        for (size_t i = 0; code == COSTEER_OK && i < n; i++) {
-            order[i] = (ranked){words[asked[i]], asked[i]};
-        }
-        if (code == COSTEER_OK) {
-            qsort(order, n, sizeof *order, compare_ranked);
-            n = n_max;
-            for (size_t i = 0; i < n; i++) {
-                asked[i] = order[i].part;
-            }
-            qsort(asked, n, sizeof *asked, compare_parts);
-        }
-    }
-    free(words);
-    free(order);
     *out = asked;
+    const costeer_err code = n > n_max ? keep_best(request, parts, n_max, asked, &n, err) : COSTEER_OK;
     *n_out = n;
     return code;
 }

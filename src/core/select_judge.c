@@ -61,7 +61,7 @@ static bool should_stop(void *user)
 
 static bool spells(const costeer_model *model, int32_t token, const char *word)
 {
-    char piece[COSTEER_PIECE_MAX];
+    char piece[COSTEER_PIECE_MAX] = "";
     size_t n = costeer_model_token_to_piece(model, token, piece);
     const char *at = piece;
     if (n > 0 && *at == ' ') {
@@ -200,7 +200,7 @@ static costeer_err build(const costeer_selector *selector, const char *question,
     cs_buffer text = {.cap = SIZE_MAX / 4};
     const char *answer = strstr(question, "{answer}");
     costeer_err code = COSTEER_OK;
-    out->items = calloc(of->n, sizeof *out->items);
+    out->items = calloc(of->n + 1, sizeof *out->items);
     if (out->items == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", of->n);
     }
@@ -293,29 +293,40 @@ static costeer_err compute(costeer_selector *selector, const prompts *list, size
     return code;
 }
 
-/* Add the mean score of all questions to each part's sum, times a sign. */
-static costeer_err ask(costeer_selector *selector, const char *query, const cs_select_asked *of, double *scores, size_t *n_tokens,
+/* The answers to one question about all parts, added to each one's sum. */
+static costeer_err ask_one(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
+                           double *sums, size_t *n_tokens, costeer_error *err)
+{
+    double *answers = calloc(of->n + 1, sizeof *answers);
+    if (answers == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
+    }
+    prompts list = {.n = 0};
+    costeer_err code = build(selector, question, query, of, &list, err);
+    code = code == COSTEER_OK ? provide_decoder(selector, list.n_longest, of->n, err) : code;
+    for (size_t from = 0; from < of->n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
+        code = compute(selector, &list, from, answers, n_tokens, err);
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        sums[i] += answers[i];
+    }
+    dispose_prompts(&list);
+    free(answers);
+    return code;
+}
+
+/* Each part's answer, the mean over all questions. */
+static costeer_err ask(costeer_selector *selector, const char *query, const cs_select_asked *of, double *means, size_t *n_tokens,
                        costeer_error *err)
 {
-    double *answers = malloc(of->n * sizeof *answers);
-    costeer_err code =
-        answers != NULL ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
-    for (size_t i = 0; i < of->n; i++) {
-        scores[i] = 0.0;
-    }
+    costeer_err code = COSTEER_OK;
+    memset(means, 0, of->n * sizeof *means);
     for (size_t q = 0; q < selector->params.n_questions && code == COSTEER_OK; q++) {
-        prompts list = {.n = 0};
-        code = build(selector, selector->params.questions[q], query, of, &list, err);
-        code = code == COSTEER_OK ? provide_decoder(selector, list.n_longest, of->n, err) : code;
-        for (size_t from = 0; from < of->n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
-            code = compute(selector, &list, from, answers, n_tokens, err);
-        }
-        for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
-            scores[i] += answers[i] / (double)selector->params.n_questions;
-        }
-        dispose_prompts(&list);
+        code = ask_one(selector, selector->params.questions[q], query, of, means, n_tokens, err);
     }
-    free(answers);
+    for (size_t i = 0; i < of->n; i++) {
+        means[i] /= (double)selector->params.n_questions;
+    }
     return code;
 }
 
@@ -355,26 +366,34 @@ static bool recall_known(const costeer_selector *selector, const cs_select_asked
     return true;
 }
 
+/* What is thought of the parts without a request: kept, or asked now. */
+static costeer_err ask_anyway(costeer_selector *selector, const cs_select_asked *of, double *out, size_t *n_tokens,
+                              costeer_error *err)
+{
+    if (recall_known(selector, of, out)) {
+        return COSTEER_OK;
+    }
+    const costeer_err code = ask(selector, NO_REQUEST, of, out, n_tokens, err);
+    if (code == COSTEER_OK) {
+        keep_known(selector, of, out);
+    }
+    return code;
+}
+
 costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
                               costeer_error *err)
 {
-    double *asked = malloc(of->n * sizeof *asked);
-    double *anyway = malloc(of->n * sizeof *anyway);
-    costeer_err code = asked != NULL && anyway != NULL
-                           ? COSTEER_OK
-                           : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
-    code = code == COSTEER_OK ? ask(selector, query, of, asked, &out->n_tokens, err) : code;
-    if (code == COSTEER_OK && !recall_known(selector, of, anyway)) {
-        code = ask(selector, NO_REQUEST, of, anyway, &out->n_tokens, err);
-        if (code == COSTEER_OK) {
-            keep_known(selector, of, anyway);
-        }
+    double *asked = calloc(2 * (of->n + 1), sizeof *asked);
+    if (asked == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
+    double *anyway = asked + of->n;
+    costeer_err code = ask(selector, query, of, asked, &out->n_tokens, err);
+    code = code == COSTEER_OK ? ask_anyway(selector, of, anyway, &out->n_tokens, err) : code;
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
         out->answers[of->asked[i]] = asked[i];
         out->scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
     }
     free(asked);
-    free(anyway);
     return code;
 }

@@ -117,7 +117,8 @@ static size_t count(const char *text, const costeer_parts *parts, size_t i, cons
     }
     memset(counts, 0, (query->n + 1) * sizeof *counts);
     for (size_t w = 0; w < scratch->n; w++) {
-        const uint64_t *found = bsearch(&scratch->items[w], query->items, query->n, sizeof *query->items, compare_hashes);
+        const uint64_t *found =
+            query->n == 0 ? NULL : bsearch(&scratch->items[w], query->items, query->n, sizeof *query->items, compare_hashes);
         if (found != NULL) {
             counts[found - query->items]++;
         }

@@ -221,7 +221,7 @@ static void test_split__a_long_json_member_is_opened(void **state)
         snprintf(text + strlen(text), 128, "%s{\"name\": \"person %d\", \"note\": \"a note that is long enough to count\"}",
                  i > 0 ? ", " : "", i);
     }
-    strcat(text, "]}");
+    snprintf(text + strlen(text), 8, "]}");
     split s = make("{\"a\": 1}");
     costeer_parts_dispose(&s.parts);
     s = (split){.text = text};
@@ -310,7 +310,8 @@ static void test_split__random_texts_keep_the_rules(void **state)
         char text[512] = "";
         for (int i = 0; i < 60; i++) {
             random = random * 1664525U + 1013904223U;
-            strcat(text, pieces[(random >> 16) % (sizeof pieces / sizeof pieces[0])]);
+            const char *piece = pieces[(random >> 16) % (sizeof pieces / sizeof pieces[0])];
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s", piece);
         }
         split s = {.text = text};
         assert_int_equal(costeer_parts_split(text, strlen(text), &s.parts, NULL), COSTEER_OK);
