@@ -7,7 +7,7 @@
 
 #include "cli/options.h"
 
-#define CS_COMMAND_GROUPS_MAX 10
+#define CS_COMMAND_GROUPS_MAX 12
 
 typedef struct cs_command {
     const char *name;

@@ -255,7 +255,7 @@ static void tell_of_reasoning(const cs_setup *setup)
 }
 
 /* Before anything is sent; methods without contexts choose nothing. */
-static int choose_parts(cs_setup *setup)
+int cs_setup_choose_parts(cs_setup *setup)
 {
     if (!cs_choices_any(&setup->choices, cs_method_uses_context)) {
         return CS_EXIT_OK;
@@ -274,7 +274,7 @@ static int open_models(cs_setup *setup)
         exit_code = load_models(setup);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = choose_parts(setup);
+        exit_code = setup->settings.is_chat ? CS_EXIT_OK : cs_setup_choose_parts(setup); /* chat: at every question */
     }
     if (exit_code == CS_EXIT_OK) {
         setup->remote.model = cs_pair_spelling(&setup->pair);

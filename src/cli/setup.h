@@ -40,6 +40,9 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
 /** The part of it that loads nothing: open the outputs and read the texts. Returns an exit code. */
 int cs_setup_read(cs_setup *setup, const cs_arguments *arguments);
 
+/** With --use needed: put what the query needs of the contexts in their place (cli/use.h). Returns an exit code. */
+int cs_setup_choose_parts(cs_setup *setup);
+
 /** Give the ensemble the prompts that follow from the inputs as they are now. Returns an exit code. */
 int cs_setup_set_prompts(cs_setup *setup);
 

@@ -49,6 +49,11 @@ static const cs_option options[] = {
 
 const cs_option_group cs_group_use = CS_OPTION_GROUP("What of the contexts is used", options);
 
+bool cs_use_is_on(const cs_settings *settings)
+{
+    return settings->use != NULL && strcmp(settings->use, "needed") == 0;
+}
+
 int cs_use_check(const cs_settings *settings)
 {
     const char *given = settings->pins.n > 0         ? "--pin"
@@ -56,7 +61,7 @@ int cs_use_check(const cs_settings *settings)
                         : settings->selector != NULL ? "--selector"
                         : settings->confirm          ? "--confirm"
                                                      : NULL;
-    if (given != NULL && (settings->use == NULL || strcmp(settings->use, "needed") != 0)) {
+    if (given != NULL && !cs_use_is_on(settings)) {
         return cs_fail(CS_EXIT_USAGE, "%s: needs --use needed; with --use all every part is used", given);
     }
     return CS_EXIT_OK;
@@ -265,12 +270,23 @@ static int replace(cs_use *use, cs_inputs *inputs)
     return cs_inputs_tidy(inputs);
 }
 
+static void forget(cs_use *use)
+{
+    for (size_t i = 0; i < use->n; i++) {
+        free(use->chosen[i].context);
+        costeer_selection_dispose(&use->chosen[i].selection);
+    }
+    memset(use->chosen, 0, sizeof use->chosen);
+    use->n = 0;
+}
+
 int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs)
 {
-    if (settings->use == NULL || strcmp(settings->use, "needed") != 0 || inputs->n_contexts == 0) {
+    forget(use);
+    if (!cs_use_is_on(settings) || inputs->n_contexts == 0) {
         return CS_EXIT_OK;
     }
-    int exit_code = create_selector(use, settings, pair, slm_has_weights);
+    int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
     for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK; i++) {
         exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, i) : CS_EXIT_OK;
     }
@@ -282,11 +298,8 @@ int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair,
 
 void cs_use_dispose(cs_use *use)
 {
+    forget(use);
     costeer_selector_free(use->selector);
     costeer_model_free(use->model);
-    for (size_t i = 0; i < use->n; i++) {
-        free(use->chosen[i].context);
-        costeer_selection_dispose(&use->chosen[i].selection);
-    }
     memset(use, 0, sizeof *use);
 }

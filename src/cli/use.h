@@ -26,12 +26,15 @@ typedef struct cs_use {
     size_t n;
 } cs_use;
 
+/** True with --use needed. */
+bool cs_use_is_on(const cs_settings *settings);
+
 /** Check the options against each other. Returns an exit code. */
 int cs_use_check(const cs_settings *settings);
 
 /**
  * With --use needed: choose the parts of each context that is used, and put their text in the context's place; one of which
- * nothing is needed is left out. Contexts with a negative weight stay as they are.
+ * nothing is needed is left out. Contexts with a negative weight stay as they are. What was chosen before is forgotten.
  *
  * @param pair  the loaded models; the SLM is taken when it has weights
  * @return an exit code

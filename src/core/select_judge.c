@@ -28,10 +28,9 @@
 #define NO_REQUEST  "Write a text."
 #define CALIBRATION 1.0
 
+/* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
 static const char *const own_questions[] = {
-    "Someone is about to do this task for me:\n{request}\n\nOne line of my private notes says:\n{part}\n\nIs this line needed "
-    "for "
-    "the task? Reply Yes or No.{answer}Answer:",
+    "Request: {request}\n\nA note of the writer: {part}\n\nWould a good answer to the request use this note? Answer Yes or No.",
 };
 
 typedef struct words {
