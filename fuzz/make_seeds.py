@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seeds of the fuzz targets, small enough that a mutation often hits something that matters.
 
-    fuzz/make_seeds.py    write fuzz/corpus/{adapter,api,gguf,hub,policy,report,rows,sse,vocab} and the model of fuzz_adapter
+    fuzz/make_seeds.py    write fuzz/corpus/{adapter,api,gguf,hub,policy,report,rows,split,sse,vocab} and the model of fuzz_adapter
 
 The seeds of fuzz_wire are made from the golden vectors: tests/golden/make_wire.py.
 """
@@ -252,6 +252,14 @@ SSE = {
     "nothing-fits": stream("\n\n:\n", cap=0),
 }
 
+SPLIT = {
+    "prose": "I am Mia. I live in Cologne! Dr. Brandt said: \"No.\" 我住在上海。我怕狗！\n\nA line that is long enough to be wrapped at\nits end. Short.",
+    "lists": "# Party\n\nBring:\n- milk\n  - rye\n    dark\n1) wine\n\n## Guests\n* Anna\nName: Bob\nseat = 4\n姓名：李雷\n---\n",
+    "forms": "```\nint x;\n\n```\n| a | b |\n|---|---|\n| 1 | 2 |\n\nFrom: Ann\nTo: Bob\n Smith\n\nHi. Yes.\n{\"a\": 1}\n{\"b\": [2]}\n",
+    "json": json.dumps({"people": [{"name": f"person {i}", "note": "long " * 12} for i in range(5)], "n": [1, {}, [], "\\\""]}),
+    "many": "a. B.\n- c\n" * 1500,
+}
+
 
 # ---- what a hub answers to a pull, behind a byte for the name that is pulled; see fuzz_hub.c ----------------------------
 
@@ -323,6 +331,7 @@ def main():
     files |= {f"vocab/{name}": data for name, data in VOCAB.items()}
     files |= {f"api/{name}": data for name, data in API.items()} | {f"sse/{name}": data for name, data in SSE.items()}
     files |= {f"hub/{name}": data for name, data in HUB.items()}
+    files |= {f"split/{name}": text.encode() for name, text in SPLIT.items()}
     for name, data in files.items():
         path = CORPUS / name
         path.parent.mkdir(parents=True, exist_ok=True)

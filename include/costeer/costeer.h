@@ -18,6 +18,7 @@
 #include <costeer/prompt.h>
 #include <costeer/report.h>
 #include <costeer/sampler.h>
+#include <costeer/select.h>
 #include <costeer/session.h>
 #include <costeer/stats.h>
 #include <costeer/steer.h>

@@ -108,20 +108,21 @@ static void print_summary(const cs_chat *chat, const cs_cli_answer *answer)
 {
     const costeer_report *r = &answer->report;
     char cloud[160] = "";
+    char chosen[64];
     if (chat->setup.settings.verbose && (answer->status == COSTEER_OK || answer->status == COSTEER_ECANCELED)) {
-        cs_fail(CS_EXIT_OK, "%d tokens, the first after %.2f s, %.0f tok/s, %d steered, %s%s", (int)r->n_tokens,
-                (double)r->prefill_us / 1e6, cs_cli_answer_rate(answer), (int)r->n_steered, cs_cli_answer_finish(answer),
+        cs_fail(CS_EXIT_OK, "%d tokens, the first after %.2f s, %.0f tok/s, %d steered%s, %s%s", (int)r->n_tokens,
+                (double)r->prefill_us / 1e6, cs_cli_answer_rate(answer), (int)r->n_steered,
+                cs_use_summary(&chat->setup.use, chosen, sizeof chosen), cs_cli_answer_finish(answer),
                 cs_report_cloud_summary(&chat->setup, answer, cloud, sizeof cloud));
     }
 }
 
-/* Answer the present query with the present conversation. */
-static int answer(turn *t, cs_cli_answer *out)
+/* Answer the present query with the present conversation and contexts. */
+static int answer_with_inputs(turn *t, cs_cli_answer *out)
 {
     cs_chat *chat = t->chat;
     cs_setup *s = &chat->setup;
     costeer_ensemble_parts parts;
-    memset(out, 0, sizeof *out);
     int exit_code = cs_setup_set_prompts(s);
     exit_code = exit_code == CS_EXIT_OK ? cs_setup_use(s, t->choice, &parts) : exit_code;
     if (exit_code != CS_EXIT_OK) {
@@ -147,6 +148,26 @@ static int answer(turn *t, cs_cli_answer *out)
     cs_report_tell_empty(s, t->choice, out);
     cs_report_tell_words(s, t->choice, parts.model, out);
     return exit_code == CS_EXIT_OK ? judge(chat, t->choice, out) : exit_code;
+}
+
+/* The same with what the query needs of the contexts, where that is asked for; they are whole again for the next one. */
+static int answer(turn *t, cs_cli_answer *out)
+{
+    cs_setup *s = &t->chat->setup;
+    memset(out, 0, sizeof *out);
+    if (!cs_use_is_on(&s->settings)) {
+        return answer_with_inputs(t, out);
+    }
+    cs_inputs other;
+    int exit_code = cs_inputs_change_contexts(&s->inputs, NULL, true, &other);
+    if (exit_code == CS_EXIT_OK) {
+        cs_inputs_swap_contexts(&s->inputs, &other);
+        exit_code = cs_setup_choose_parts(s);
+        exit_code = exit_code == CS_EXIT_OK ? answer_with_inputs(t, out) : exit_code;
+        cs_inputs_swap_contexts(&s->inputs, &other);
+    }
+    cs_inputs_dispose(&other);
+    return exit_code;
 }
 
 /* ---- the conversation -------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 
 #include "cli/options.h"
 
-#define CS_COMMAND_GROUPS_MAX 10
+#define CS_COMMAND_GROUPS_MAX 12
 
 typedef struct cs_command {
     const char *name;
@@ -25,6 +25,7 @@ extern const cs_command cs_command_generate;
 extern const cs_command cs_command_chat;
 extern const cs_command cs_command_compare;
 extern const cs_command cs_command_prompt;
+extern const cs_command cs_command_select;
 extern const cs_command cs_command_node;
 extern const cs_command cs_command_eval;
 extern const cs_command cs_command_report;

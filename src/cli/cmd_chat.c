@@ -191,7 +191,7 @@ const cs_command cs_command_chat = {
                 "  costeer chat --cloud wss://big-machine:8790 --cloud-ca tls/ca.pem --cloud-token-file token \\\n"
                 "      --slm Qwen2.5-0.5B-Instruct-Q4_0.gguf --context notes.md\n"
                 "  costeer chat --context notes.txt <questions.txt",
-    .groups = {&cs_group_input_chat, &group, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud,
-               &cs_group_steering, &cs_group_answer, &cs_group_output_chat},
+    .groups = {&cs_group_input_chat, &cs_group_use, &group, &cs_group_template, &cs_group_method, &cs_group_models,
+               &cs_group_cloud, &cs_group_steering, &cs_group_answer, &cs_group_output_chat},
     .run = run,
 };

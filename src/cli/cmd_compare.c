@@ -265,9 +265,10 @@ static json_t *make_report(const comparison *c)
         return NULL;
     }
     const char *query = c->setup.inputs.query;
-    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "n_contexts",
+    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "n_contexts",
                      (json_int_t)c->setup.inputs.n_contexts, "n_contexts_empty", (json_int_t)c->setup.inputs.n_empty, "strength",
-                     find_strength(c), "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped);
+                     find_strength(c), "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped,
+                     "selection", cs_use_describe(&c->setup.use));
 }
 
 static int show(comparison *c, int exit_code)
@@ -353,7 +354,7 @@ const cs_command cs_command_compare = {
                 "  costeer compare --strength 1 --context notes.txt --json \"Plan my day.\" | jq .methods[2].text\n"
                 "  costeer compare --method costeer --method amulet --method llm+context --context notes.txt \"Plan my day.\"\n"
                 "  costeer compare --cloud ws://127.0.0.1:8790 --context notes.txt \"Plan my day.\"",
-    .groups = {&cs_group_input, &cs_group_template, &cs_group_methods, &cs_group_models, &cs_group_cloud, &cs_group_steering,
-               &cs_group_answer, &cs_group_output},
+    .groups = {&cs_group_input, &cs_group_use, &cs_group_template, &cs_group_methods, &cs_group_models, &cs_group_cloud,
+               &cs_group_steering, &cs_group_answer, &cs_group_output},
     .run = run,
 };

@@ -97,7 +97,7 @@ static json_t *make_report(const generation *g)
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
     json_t *report = json_pack(
-        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o}", "method",
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o, s:o}", "method",
         choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
         "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
         cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
@@ -106,7 +106,7 @@ static json_t *make_report(const generation *g)
         "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties", (int)r->n_near_ties, "times_us",
         cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g), "seed",
         (json_int_t)s->settings.sampler.seed, "cloud",
-        costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null());
+        costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null(), "selection", cs_use_describe(&s->use));
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a) |
                            cs_report_set_words(report, s, choice, g->parts.model, a)) != 0) {
         json_decref(report);
@@ -160,6 +160,7 @@ static void print_summary(const generation *g)
     char steered[128];
     char certified[96] = ", all certified";
     char cloud[160] = "";
+    char chosen[64];
     char system[160];
     const char *exposure = cs_report_exposure(s, choice_of(g)->method);
     describe_steering(g, steered, sizeof steered);
@@ -174,9 +175,9 @@ static void print_summary(const generation *g)
     if (costeer_method_uses_llm(choice_of(g)->method)) {
         cs_report_cloud_summary(s, &g->answer, cloud, sizeof cloud);
     }
-    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s, %s%s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
-            certified, cs_cli_answer_finish(&g->answer), exposure[0] != '\0' ? "; " : "", exposure, cloud,
-            cs_report_system_summary(s, choice_of(g), system, sizeof system));
+    cs_fail(CS_EXIT_OK, "%d tokens, %.0f tok/s%s%s%s, %s%s%s%s%s", (int)r->n_tokens, cs_cli_answer_rate(&g->answer), steered,
+            cs_use_summary(&s->use, chosen, sizeof chosen), certified, cs_cli_answer_finish(&g->answer),
+            exposure[0] != '\0' ? "; " : "", exposure, cloud, cs_report_system_summary(s, choice_of(g), system, sizeof system));
 }
 
 /* The exit code of an answer; a failed write is told when the outputs are closed. */
@@ -354,6 +355,10 @@ const cs_command cs_command_generate = {
         "the "
         "answer is what the LLM (for slm+context: the SLM) gives without a context: nothing is steered, and n_contexts is 0.\n"
         "\n"
+        "With --use needed, selection lists each context's parts, as costeer select --json; else it is null. When nothing is "
+        "needed, "
+        "the answer is that without a context.\n"
+        "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "
         "is there, the second kills.",
     .examples =
@@ -365,7 +370,7 @@ const cs_command cs_command_generate = {
         "  costeer generate --cloud vllm+https://llm.example.org --cloud-key-file key --context notes.txt <query.txt\n"
         "  costeer generate --cloud wss://llm.example.org:8790 --llm its-vocab.gguf --slm small.gguf --context notes.txt "
         "<query.txt",
-    .groups = {&cs_group_input, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud, &cs_group_steering,
-               &cs_group_answer, &cs_group_output},
+    .groups = {&cs_group_input, &cs_group_use, &cs_group_template, &cs_group_method, &cs_group_models, &cs_group_cloud,
+               &cs_group_steering, &cs_group_answer, &cs_group_output},
     .run = run,
 };

@@ -143,7 +143,7 @@ static void leave_out_empty(cs_inputs *inputs, bool quiet)
             cs_fail(CS_EXIT_OK, "%s: the context is empty; going on without it%s", inputs->context_names[i], consequence);
         }
     }
-    inputs->n_empty = inputs->n_contexts - kept;
+    inputs->n_empty += inputs->n_contexts - kept;
     inputs->n_contexts = kept;
 }
 
@@ -163,6 +163,16 @@ static int join_contexts(cs_inputs *inputs)
     }
     inputs->all_contexts = all.bytes;
     return CS_EXIT_OK;
+}
+
+int cs_inputs_tidy(cs_inputs *inputs)
+{
+    const size_t n_empty = inputs->n_empty;
+    leave_out_empty(inputs, true);
+    inputs->n_empty = n_empty; /* those were empty from the beginning */
+    free(inputs->all_contexts);
+    inputs->all_contexts = NULL;
+    return join_contexts(inputs);
 }
 
 static void dispose_contexts(cs_inputs *inputs)

@@ -45,6 +45,9 @@ int cs_input_read_text(const char *path, const char *what, char **out);
  */
 int cs_inputs_change_contexts(const cs_inputs *inputs, const char *argument, bool keeps, cs_inputs *out);
 
+/** Leave out contexts that have become empty, and join the others anew. Returns an exit code. */
+int cs_inputs_tidy(cs_inputs *inputs);
+
 /** Exchange the contexts of two. */
 void cs_inputs_swap_contexts(cs_inputs *inputs, cs_inputs *other);
 

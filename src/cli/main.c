@@ -13,9 +13,25 @@
 #include <string.h>
 
 static const cs_command *const commands[] = {
-    &cs_command_generate, &cs_command_chat,  &cs_command_compare, &cs_command_prompt,  &cs_command_pull,  &cs_command_models,
-    &cs_command_node,     &cs_command_audit, &cs_command_eval,    &cs_command_report,  &cs_command_score, &cs_command_policy,
-    &cs_command_model,    &cs_command_vocab, &cs_command_bench,   &cs_command_version, &cs_command_help,  NULL,
+    &cs_command_generate,
+    &cs_command_chat,
+    &cs_command_compare,
+    &cs_command_select,
+    &cs_command_prompt,
+    &cs_command_pull,
+    &cs_command_models,
+    &cs_command_node,
+    &cs_command_audit,
+    &cs_command_eval,
+    &cs_command_report,
+    &cs_command_score,
+    &cs_command_policy,
+    &cs_command_model,
+    &cs_command_vocab,
+    &cs_command_bench,
+    &cs_command_version,
+    &cs_command_help,
+    NULL,
 };
 
 const cs_command *const *cs_commands(void)

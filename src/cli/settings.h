@@ -21,6 +21,11 @@ typedef struct cs_settings {
     int32_t gpu_layers_slm;
 
     cs_option_list contexts;
+    const char *use; /**< "all", "needed"; NULL where there is no such option */
+    cs_option_list pins;
+    cs_option_list drops;
+    const char *selector;
+    bool confirm;
     const char *query_file;
     const char *system;
     const char *messages;

@@ -263,6 +263,16 @@ static void tell_of_reasoning(const cs_setup *setup)
     }
 }
 
+/* Before anything is sent; methods without contexts choose nothing. */
+int cs_setup_choose_parts(cs_setup *setup)
+{
+    if (!cs_choices_any(&setup->choices, cs_method_uses_context)) {
+        return CS_EXIT_OK;
+    }
+    const bool has_slm = cs_choices_any(&setup->choices, costeer_method_uses_slm);
+    return cs_use_choose(&setup->use, &setup->settings, &setup->pair, has_slm, &setup->inputs);
+}
+
 static int open_models(cs_setup *setup)
 {
     int exit_code =
@@ -271,6 +281,9 @@ static int open_models(cs_setup *setup)
             : CS_EXIT_OK;
     if (exit_code == CS_EXIT_OK) {
         exit_code = load_models(setup);
+    }
+    if (exit_code == CS_EXIT_OK) {
+        exit_code = setup->settings.is_chat ? CS_EXIT_OK : cs_setup_choose_parts(setup); /* chat: at every question */
     }
     if (exit_code == CS_EXIT_OK) {
         setup->remote.model = cs_pair_spelling(&setup->pair);
@@ -300,6 +313,7 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments)
 {
     cs_settings *s = &setup->settings;
     int exit_code = cs_settings_resolve(s, arguments, cs_choices_any(&setup->choices, cs_method_has_experts));
+    exit_code = exit_code == CS_EXIT_OK ? cs_use_check(s) : exit_code;
     if (exit_code == CS_EXIT_OK) {
         exit_code = cs_choices_check_upload(s, &setup->choices);
     }
@@ -433,6 +447,7 @@ int cs_setup_dispose(cs_setup *setup, int exit_code)
     cs_buffer_dispose(&setup->sent);
     cs_prompt_progress_dispose(&setup->progress);
     cs_remote_dispose(&setup->remote);
+    cs_use_dispose(&setup->use);
     cs_pair_dispose(&setup->pair);
     costeer_reasoning_dispose(&setup->reasoning);
     cs_inputs_dispose(&setup->inputs);

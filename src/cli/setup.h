@@ -8,6 +8,7 @@
 #include "cli/pair.h"
 #include "cli/progress.h"
 #include "cli/remote.h"
+#include "cli/use.h"
 #include "util/file.h"
 
 typedef struct cs_setup {
@@ -18,6 +19,7 @@ typedef struct cs_setup {
     cs_output trace;
     cs_output audit;
     cs_pair pair;
+    cs_use use;
     cs_prompt_progress progress;
     cs_remote remote; /**< all zero without --cloud */
     cs_buffer sent;   /**< chat: what was sent to the cloud, as --audit writes it */
@@ -37,6 +39,9 @@ int cs_setup_prepare(cs_setup *setup, const cs_arguments *arguments);
 
 /** The part of it that loads nothing: open the outputs and read the texts. Returns an exit code. */
 int cs_setup_read(cs_setup *setup, const cs_arguments *arguments);
+
+/** With --use needed: put what the query needs of the contexts in their place (cli/use.h). Returns an exit code. */
+int cs_setup_choose_parts(cs_setup *setup);
 
 /** Give the ensemble the prompts that follow from the inputs as they are now. Returns an exit code. */
 int cs_setup_set_prompts(cs_setup *setup);

@@ -1,0 +1,305 @@
+/*
+ * --use needed: what the request needs of the contexts, and nothing else, goes into the prompts. The choice is made when the
+ * models are loaded and before anything is sent, and replaces the contexts: what comes after never sees the other parts.
+ */
+#include "cli/use.h"
+
+#include "cli/message.h"
+#include "cli/signals.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELD(field) .offset = offsetof(cs_settings, field)
+
+static const cs_option options[] = {
+    {.name = "use",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "WHAT",
+     .choices = "all|needed",
+     .default_value = "all",
+     FIELD(use),
+     .help =
+         "What of the contexts is used. needed: before anything is sent, a small model on this device is asked about each part "
+         "whether the request needs it, as costeer select shows; the others are in no prompt. Contexts with a negative weight "
+         "are used whole"},
+    {.name = "pin",
+     .kind = CS_OPTION_TEXTS,
+     .value_name = "TEXT",
+     FIELD(pins),
+     .help = "With --use needed: use parts with TEXT in them, whatever the model says; ASCII letters in either case. Repeatable"},
+    {.name = "drop",
+     .kind = CS_OPTION_TEXTS,
+     .value_name = "TEXT",
+     FIELD(drops),
+     .help = "With --use needed: never use parts with TEXT in them or in a heading above, pinned or not. Repeatable"},
+    {.name = "selector",
+     .kind = CS_OPTION_SLM,
+     .value_name = "MODEL",
+     FIELD(selector),
+     .help = "With --use needed: the model that is asked, of any vocabulary; without: the SLM"},
+    {.name = "confirm",
+     .kind = CS_OPTION_FLAG,
+     FIELD(confirm),
+     .help = "With --use needed: show on the terminal what will be used, and let it be changed before anything is sent"},
+};
+
+const cs_option_group cs_group_use = CS_OPTION_GROUP("What of the contexts is used", options);
+
+bool cs_use_is_on(const cs_settings *settings)
+{
+    return settings->use != NULL && strcmp(settings->use, "needed") == 0;
+}
+
+int cs_use_check(const cs_settings *settings)
+{
+    const char *given = settings->pins.n > 0         ? "--pin"
+                        : settings->drops.n > 0      ? "--drop"
+                        : settings->selector != NULL ? "--selector"
+                        : settings->confirm          ? "--confirm"
+                                                     : NULL;
+    if (given != NULL && !cs_use_is_on(settings)) {
+        return cs_fail(CS_EXIT_USAGE, "%s: needs --use needed; with --use all every part is used", given);
+    }
+    return CS_EXIT_OK;
+}
+
+/* ---- showing ----------------------------------------------------------------------------------------------------- */
+
+json_t *cs_use_describe_part(const costeer_selection *of, const char *context, size_t i)
+{
+    const costeer_part *part = &of->parts.items[i];
+    const bool was_asked = !isnan(of->scores[i]);
+    return json_pack("{s:I, s:I, s:s, s:I, s:o, s:o, s:b, s:s, s:o}", "begin", (json_int_t)part->begin, "end",
+                     (json_int_t)part->end, "kind", costeer_part_kind_name(part->kind), "heading", (json_int_t)part->heading,
+                     "score", was_asked ? cs_json_number(of->scores[i]) : json_null(), "answer",
+                     was_asked ? cs_json_number(of->answers[i]) : json_null(), "used", of->is_used[i] ? 1 : 0, "reason",
+                     costeer_part_reason_name(of->reasons[i]), "text",
+                     cs_json_text(context + part->begin, part->end - part->begin));
+}
+
+void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out)
+{
+    const costeer_part *part = &of->parts.items[i];
+    if (isnan(of->scores[i])) {
+        cs_output_print(out, "%c       -  ", of->is_used[i] ? '+' : ' ');
+    } else {
+        cs_output_print(out, "%c %7.2f  ", of->is_used[i] ? '+' : ' ', of->scores[i]);
+    }
+    for (size_t at = part->begin; at < part->end; at++) {
+        const unsigned char c = (unsigned char)context[at];
+        cs_output_write(out, c < 0x20 || c == 0x7F ? " " : &context[at], 1);
+    }
+    if (of->reasons[i] != COSTEER_REASON_SCORE) {
+        cs_output_print(out, "  (%s)", costeer_part_reason_name(of->reasons[i]));
+    }
+    cs_output_write(out, "\n", 1);
+}
+
+static json_t *describe_chosen(const cs_chosen *of)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < of->selection.parts.n; i++) {
+        if (json_array_append_new(list, cs_use_describe_part(&of->selection, of->context, i)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return json_pack("{s:o, s:o, s:I, s:I, s:o}", "context", cs_json_text(of->name, strlen(of->name)), "threshold",
+                     cs_json_number(of->selection.threshold), "n_used", (json_int_t)of->selection.n_used, "n_left",
+                     (json_int_t)of->selection.n_left, "parts", list);
+}
+
+json_t *cs_use_describe(const cs_use *use)
+{
+    if (use->selector == NULL) {
+        return json_null();
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < use->n; i++) {
+        if (json_array_append_new(list, describe_chosen(&use->chosen[i])) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+const char *cs_use_summary(const cs_use *use, char *buffer, size_t size)
+{
+    size_t n_used = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < use->n; i++) {
+        n_used += use->chosen[i].selection.n_used;
+        n += use->chosen[i].selection.n_used + use->chosen[i].selection.n_left;
+    }
+    buffer[0] = '\0';
+    if (use->selector != NULL) {
+        snprintf(buffer, size, ", %zu of %zu parts used", n_used, n);
+    }
+    return buffer;
+}
+
+/* ---- the person's word ------------------------------------------------------------------------------------------- */
+
+static int show_chosen(const cs_chosen *of, FILE *terminal)
+{
+    (void)fprintf(terminal, "%s:\n", of->name);
+    for (size_t i = 0; i < of->selection.parts.n; i++) {
+        const costeer_part *part = &of->selection.parts.items[i];
+        (void)fprintf(terminal, "%4zu %c ", i + 1, of->selection.is_used[i] ? '+' : ' ');
+        for (size_t at = part->begin; at < part->end; at++) {
+            const unsigned char c = (unsigned char)of->context[at];
+            (void)fputc(c < 0x20 || c == 0x7F ? ' ' : c, terminal);
+        }
+        (void)fputc('\n', terminal);
+    }
+    (void)fprintf(terminal,
+                  "%zu parts will be used, %zu stay. Numbers change parts, an empty line goes on, q ends: ", of->selection.n_used,
+                  of->selection.n_left);
+    return fflush(terminal);
+}
+
+/* Turn the parts that a line of numbers names; false: something in it is no number of a part. */
+static bool turn_parts(costeer_selection *of, char *line)
+{
+    bool ok = true;
+    char *rest = NULL;
+    for (char *word = strtok_r(line, " ,\t\n", &rest); word != NULL && ok; word = strtok_r(NULL, " ,\t\n", &rest)) {
+        char *end;
+        const unsigned long number = strtoul(word, &end, 10);
+        ok = *end == '\0' && number >= 1 && number <= of->parts.n && costeer_part_is_choosable(&of->parts.items[number - 1]);
+        if (ok) {
+            of->is_used[number - 1] = !of->is_used[number - 1];
+        }
+    }
+    return ok;
+}
+
+static int confirm(cs_chosen *of, FILE *terminal)
+{
+    char line[4096];
+    for (;;) {
+        if (show_chosen(of, terminal) != 0 || fgets(line, sizeof line, terminal) == NULL || line[0] == 'q') {
+            return cs_interrupted() ? cs_interrupt_exit_code() : cs_fail(CS_EXIT_USAGE, "not confirmed; nothing was sent");
+        }
+        if (line[strspn(line, " \t\r\n")] == '\0') {
+            return CS_EXIT_OK;
+        }
+        const bool is_understood = turn_parts(&of->selection, line);
+        costeer_error err = {.code = COSTEER_OK};
+        if (costeer_selection_update(&of->selection, of->context, &err) != COSTEER_OK) {
+            return cs_fail_error(&err);
+        }
+        if (!is_understood) {
+            (void)fprintf(terminal, "Give numbers of parts that are no headings, apart by spaces.\n");
+        }
+    }
+}
+
+static int confirm_all(cs_use *use)
+{
+    FILE *terminal = fopen("/dev/tty", "r+");
+    if (terminal == NULL) {
+        return cs_fail(CS_EXIT_USAGE, "--confirm: there is no terminal to ask on (%s)", strerror(errno));
+    }
+    int exit_code = CS_EXIT_OK;
+    for (size_t i = 0; i < use->n && exit_code == CS_EXIT_OK; i++) {
+        exit_code = confirm(&use->chosen[i], terminal);
+    }
+    (void)fclose(terminal);
+    return exit_code;
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
+
+static int create_selector(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
+{
+    const costeer_model *model = pair->slm;
+    if (settings->selector != NULL || pair->slm == NULL || !slm_has_weights) {
+        const int exit_code =
+            cs_model_load(settings->selector != NULL ? settings->selector : settings->slm, "costeer-slm.gguf",
+                          settings->gpu_layers_slm, cs_progress_kind_of(settings->quiet, settings->verbose), &use->model);
+        if (exit_code != CS_EXIT_OK) {
+            return exit_code;
+        }
+        model = use->model;
+    }
+    const costeer_selector_params params = {.n_threads = settings->threads_prompt, .cancel = cs_interrupt_flag()};
+    costeer_error err = {.code = COSTEER_OK};
+    return costeer_selector_create(model, &params, &use->selector, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+}
+
+static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *inputs, size_t i)
+{
+    cs_chosen *of = &use->chosen[use->n];
+    const costeer_select_request request = {.query = inputs->query,
+                                            .context = inputs->contexts[i],
+                                            .threshold = (double)NAN,
+                                            .pins = settings->pins.items,
+                                            .n_pins = settings->pins.n,
+                                            .drops = settings->drops.items,
+                                            .n_drops = settings->drops.n};
+    costeer_error err = {.code = COSTEER_OK};
+    const costeer_err code = costeer_select(use->selector, &request, &of->selection, &err);
+    if (code != COSTEER_OK) {
+        return code == COSTEER_ECANCELED ? cs_interrupt_exit_code()
+                                         : cs_fail(cs_exit_code(code), "%s: %s", inputs->context_names[i], err.message);
+    }
+    of->name = inputs->context_names[i];
+    of->context = inputs->contexts[i];
+    inputs->contexts[i] = NULL; /* it is the choice's now */
+    use->n++;
+    return CS_EXIT_OK;
+}
+
+/* Put the chosen texts where the contexts were. */
+static int replace(cs_use *use, cs_inputs *inputs)
+{
+    for (size_t i = 0, c = 0; i < inputs->n_contexts && c < use->n; i++) {
+        if (inputs->contexts[i] == NULL) {
+            inputs->contexts[i] = strdup(use->chosen[c++].selection.text);
+            if (inputs->contexts[i] == NULL) {
+                return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+            }
+        }
+    }
+    return cs_inputs_tidy(inputs);
+}
+
+static void forget(cs_use *use)
+{
+    for (size_t i = 0; i < use->n; i++) {
+        free(use->chosen[i].context);
+        costeer_selection_dispose(&use->chosen[i].selection);
+    }
+    memset(use->chosen, 0, sizeof use->chosen);
+    use->n = 0;
+}
+
+int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs)
+{
+    forget(use);
+    if (!cs_use_is_on(settings) || inputs->n_contexts == 0) {
+        return CS_EXIT_OK;
+    }
+    int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
+    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK; i++) {
+        exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, i) : CS_EXIT_OK;
+    }
+    if (exit_code == CS_EXIT_OK && settings->confirm) {
+        exit_code = confirm_all(use);
+    }
+    return exit_code == CS_EXIT_OK ? replace(use, inputs) : exit_code;
+}
+
+void cs_use_dispose(cs_use *use)
+{
+    forget(use);
+    costeer_selector_free(use->selector);
+    costeer_model_free(use->model);
+    memset(use, 0, sizeof *use);
+}

@@ -1,0 +1,58 @@
+/* Which parts of the contexts generate and compare use: chosen on this device, after the models are loaded and before a cloud is.
+ */
+#ifndef CS_CLI_USE_H
+#define CS_CLI_USE_H
+
+#include "cli/inputs.h"
+#include "cli/json.h"
+#include "cli/pair.h"
+
+#include <costeer/select.h>
+
+extern const cs_option_group cs_group_use;
+
+/** What was chosen of one context. */
+typedef struct cs_chosen {
+    char *context; /**< as it was read */
+    const char *name;
+    costeer_selection selection;
+} cs_chosen;
+
+/** All-zero: everything is used. */
+typedef struct cs_use {
+    costeer_model *model; /**< owned; NULL: the SLM judges */
+    costeer_selector *selector;
+    cs_chosen chosen[CS_OPTION_LIST_MAX];
+    size_t n;
+} cs_use;
+
+/** True with --use needed. */
+bool cs_use_is_on(const cs_settings *settings);
+
+/** Check the options against each other. Returns an exit code. */
+int cs_use_check(const cs_settings *settings);
+
+/**
+ * With --use needed: choose the parts of each context that is used, and put their text in the context's place; one of which
+ * nothing is needed is left out. Contexts with a negative weight stay as they are. What was chosen before is forgotten.
+ *
+ * @param pair  the loaded models; the SLM is taken when it has weights
+ * @return an exit code
+ */
+int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs);
+
+/** The field "selection": JSON null where everything is used. NULL when memory is out. */
+json_t *cs_use_describe(const cs_use *use);
+
+/** ", 3 of 9 parts used", or "" where everything is. Returns buffer. */
+const char *cs_use_summary(const cs_use *use, char *buffer, size_t size);
+
+/** A part as costeer select prints it. NULL when memory is out. */
+json_t *cs_use_describe_part(const costeer_selection *of, const char *context, size_t i);
+
+/** Print a part in one line, with '+' where it is used. */
+void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out);
+
+void cs_use_dispose(cs_use *use);
+
+#endif

@@ -1,0 +1,398 @@
+/*
+ * The judge: a model is asked about each part whether a good answer to the request uses it. The prompts of all parts begin alike
+ * (template, question, request), so that this is computed once and copied; they run as sequences of shared batches, whose numbers
+ * do not depend on each other.
+ *
+ * What a model answers without any request is its prejudice about a part. It is subtracted, so that one threshold serves all
+ * requests, and kept for the next request about the same context.
+ */
+#include "core/decoder.h"
+#include "core/model_internal.h"
+#include "core/select_internal.h"
+#include "util/cores.h"
+#include "util/error.h"
+
+#include <costeer/prompt.h>
+#include <costeer/steer.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Sequences of one batch: a part has some 40 tokens, so that a piece of a prompt is full with a few of them. */
+#define SEQUENCES 8
+
+/* Contexts grow in steps, so that one decoder serves many requests. */
+#define CTX_STEP 256
+
+/* The request of the calibration, and how much of its score is subtracted (docs/selection.md). */
+#define NO_REQUEST  "Write a text."
+#define CALIBRATION 1.0
+
+/* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
+static const char *const own_questions[] = {
+    "Request: {request}\n\nA note of the writer: {part}\n\nWould a good answer to the request use this note? Answer Yes or No.",
+};
+
+typedef struct words {
+    int32_t *ids; /* [n] tokens that spell a word, with or without a space before it, in any case */
+    size_t n;
+} words;
+
+struct costeer_selector {
+    const costeer_model *model;
+    costeer_selector_params params;
+    cs_decoder *decoder;
+    int32_t n_sequences;
+    words yes;
+    words no;
+    char *known_context;  /* whose scores without a request are known, NULL: none's */
+    double *known_scores; /* [n_known] of all its parts; NaN: not asked */
+    size_t n_known;
+};
+
+/* ---- creation ---------------------------------------------------------------------------------------------------- */
+
+static bool should_stop(void *user)
+{
+    const costeer_selector *selector = user;
+    return selector->params.cancel != NULL && atomic_load_explicit(selector->params.cancel, memory_order_relaxed);
+}
+
+static bool spells(const costeer_model *model, int32_t token, const char *word)
+{
+    char piece[COSTEER_PIECE_MAX] = "";
+    size_t n = costeer_model_token_to_piece(model, token, piece);
+    const char *at = piece;
+    if (n > 0 && *at == ' ') {
+        at++;
+        n--;
+    }
+    if (n != strlen(word)) {
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if ((at[i] >= 'A' && at[i] <= 'Z' ? at[i] + 32 : at[i]) != word[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Tokens that spell a word; of a vocabulary without one, those that spell its first letter. */
+static costeer_err find_words(const costeer_model *model, const char *word, words *out, costeer_error *err)
+{
+    const int32_t n_vocab = costeer_model_get_info(model)->n_vocab;
+    const char letter[2] = {word[0], '\0'};
+    out->ids = malloc(((size_t)n_vocab + 1) * sizeof out->ids[0]);
+    if (out->ids == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for the selector");
+    }
+    for (int pass = 0; pass < 2 && out->n == 0; pass++) {
+        for (int32_t token = 0; token < n_vocab; token++) {
+            if (spells(model, token, pass == 0 ? word : letter)) {
+                out->ids[out->n++] = token;
+            }
+        }
+    }
+    return out->n > 0
+               ? COSTEER_OK
+               : cs_error_set(err, COSTEER_EMODEL, "select", "%s: has no token for \"%s\", so it cannot judge; use another",
+                              costeer_model_get_info(model)->path, word);
+}
+
+static costeer_err check_questions(const costeer_selector_params *params, costeer_error *err)
+{
+    for (size_t i = 0; i < params->n_questions; i++) {
+        const char *question = params->questions[i];
+        if (strstr(question, "{request}") == NULL || strstr(question, "{part}") == NULL) {
+            return cs_error_set(err, COSTEER_EINVAL, "select", "the question has no %s; it needs {request} and {part}",
+                                strstr(question, "{request}") == NULL ? "{request}" : "{part}");
+        }
+    }
+    return COSTEER_OK;
+}
+
+costeer_err costeer_selector_create(const costeer_model *model, const costeer_selector_params *params, costeer_selector **out,
+                                    costeer_error *err)
+{
+    *out = NULL;
+    costeer_selector *selector = calloc(1, sizeof *selector);
+    if (selector == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for the selector");
+    }
+    selector->model = model;
+    selector->params = params != NULL ? *params : (costeer_selector_params){.n_threads = 0};
+    if (selector->params.questions == NULL) {
+        selector->params.questions = own_questions;
+        selector->params.n_questions = sizeof own_questions / sizeof own_questions[0];
+    }
+    costeer_err code = check_questions(&selector->params, err);
+    code = code == COSTEER_OK ? find_words(model, "yes", &selector->yes, err) : code;
+    code = code == COSTEER_OK ? find_words(model, "no", &selector->no, err) : code;
+    if (code != COSTEER_OK) {
+        costeer_selector_free(selector);
+        return code;
+    }
+    *out = selector;
+    return COSTEER_OK;
+}
+
+void costeer_selector_free(costeer_selector *selector)
+{
+    if (selector != NULL) {
+        cs_decoder_free(selector->decoder);
+        free(selector->yes.ids);
+        free(selector->no.ids);
+        free(selector->known_context);
+        free(selector->known_scores);
+        free(selector);
+    }
+}
+
+int32_t cs_selector_n_judged_max(const costeer_selector *selector, int32_t otherwise)
+{
+    return selector->params.n_judged_max > 0 ? selector->params.n_judged_max : otherwise;
+}
+
+/* ---- prompts ----------------------------------------------------------------------------------------------------- */
+
+/* The prompts of one question about all parts, one after the other. */
+typedef struct prompts {
+    costeer_tokens *items; /* [n] */
+    size_t n;
+    size_t n_longest;
+} prompts;
+
+static void dispose_prompts(prompts *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        costeer_tokens_dispose(&list->items[i]);
+    }
+    free(list->items);
+}
+
+/* Fill in a question; what is filled in is not looked at again. */
+static bool fill(const char *form, const char *query, const cs_buffer *part, cs_buffer *out)
+{
+    static const char request_name[] = "{request}";
+    static const char part_name[] = "{part}";
+    bool ok = true;
+    out->n_bytes = 0;
+    while (ok && *form != '\0' && strncmp(form, "{answer}", 8) != 0) {
+        if (strncmp(form, request_name, sizeof request_name - 1) == 0) {
+            ok = cs_buffer_append(out, query, strlen(query));
+            form += sizeof request_name - 1;
+        } else if (strncmp(form, part_name, sizeof part_name - 1) == 0) {
+            ok = cs_buffer_append(out, part->bytes, part->n_bytes);
+            form += sizeof part_name - 1;
+        } else {
+            ok = cs_buffer_append(out, form++, 1);
+        }
+    }
+    return ok;
+}
+
+static costeer_err build(const costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
+                         prompts *out, costeer_error *err)
+{
+    cs_buffer part = {.cap = SIZE_MAX / 4};
+    cs_buffer text = {.cap = SIZE_MAX / 4};
+    const char *answer = strstr(question, "{answer}");
+    costeer_err code = COSTEER_OK;
+    out->items = calloc(of->n + 1, sizeof *out->items);
+    if (out->items == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", of->n);
+    }
+    for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
+        code = cs_select_show_part(of->text, of->parts, of->asked[i], &part, err);
+        if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
+            code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
+        }
+        if (code == COSTEER_OK) {
+            const costeer_prompt prompt = {.query = text.bytes,
+                                           .chat_template = selector->params.chat_template,
+                                           .answer_prefix = answer != NULL ? answer + strlen("{answer}") : NULL};
+            code = costeer_prompt_build(selector->model, &prompt, &out->items[out->n], err);
+            out->n++;
+            out->n_longest = out->items[i].n > out->n_longest ? out->items[i].n : out->n_longest;
+        }
+    }
+    cs_buffer_dispose(&part);
+    cs_buffer_dispose(&text);
+    return code;
+}
+
+/* ---- computing --------------------------------------------------------------------------------------------------- */
+
+/* A decoder with room for the longest prompt: the one that is there, or a new one. */
+static costeer_err provide_decoder(costeer_selector *selector, size_t n_longest, size_t n, costeer_error *err)
+{
+    const int32_t n_sequences = n < SEQUENCES ? (int32_t)n : SEQUENCES;
+    if (selector->decoder != NULL && (size_t)cs_decoder_n_ctx(selector->decoder) >= n_longest &&
+        selector->n_sequences >= n_sequences) {
+        return COSTEER_OK;
+    }
+    const int32_t n_trained = costeer_model_get_info(selector->model)->n_ctx_train;
+    if (n_trained > 0 && n_longest > (size_t)n_trained) {
+        return cs_error_set(err, COSTEER_ETOOLONG, "select",
+                            "a question about one part has %zu tokens and the selector holds %d; split the part, or shorten the "
+                            "request",
+                            n_longest, (int)n_trained);
+    }
+    const size_t wanted = (n_longest + CTX_STEP - 1) / CTX_STEP * CTX_STEP;
+    const cs_decoder_params params = {.component = "selector",
+                                      .n_sequences = n_sequences,
+                                      .n_ctx = (int32_t)wanted,
+                                      .n_threads = selector->params.n_threads > 0 ? selector->params.n_threads : cs_cores_count(),
+                                      .stop = should_stop,
+                                      .stop_user = selector};
+    cs_decoder_free(selector->decoder);
+    selector->n_sequences = n_sequences;
+    const costeer_err code = cs_decoder_create(selector->model, &params, &selector->decoder, err);
+    if (code == COSTEER_OK) {
+        cs_decoder_set_progress(selector->decoder, selector->params.progress, selector->params.progress_user);
+    }
+    return code;
+}
+
+/* The log of the mass of some tokens, up to a constant of the row. */
+static double mass_of(const float *row, const words *of)
+{
+    double best = -INFINITY;
+    double sum = 0.0;
+    for (size_t i = 0; i < of->n; i++) {
+        best = fmax(best, (double)row[of->ids[i]]);
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        sum += exp((double)row[of->ids[i]] - best);
+    }
+    return best + log(sum);
+}
+
+/* One batch of prompts; where there are fewer than sequences, the last one fills them. */
+static costeer_err compute(costeer_selector *selector, const prompts *list, size_t from, double *out, size_t *n_tokens,
+                           costeer_error *err)
+{
+    costeer_err code = COSTEER_OK;
+    size_t n_computed = 0;
+    for (int32_t s = 0; s < selector->n_sequences && code == COSTEER_OK; s++) {
+        const size_t i = from + (size_t)s < list->n ? from + (size_t)s : list->n - 1;
+        code = cs_decoder_set_prompt(selector->decoder, s, list->items[i].ids, list->items[i].n, 0, "a question", err);
+    }
+    code = code == COSTEER_OK ? cs_decoder_prefill(selector->decoder, &n_computed, err) : code;
+    *n_tokens += n_computed;
+    for (int32_t s = 0; s < selector->n_sequences && code == COSTEER_OK && from + (size_t)s < list->n; s++) {
+        const float *row = cs_decoder_logits(selector->decoder, s);
+        const double score = row == NULL ? (double)NAN : mass_of(row, &selector->yes) - mass_of(row, &selector->no);
+        if (isnan(score)) {
+            return cs_error_set(err, COSTEER_ENUMERIC, "select", "the selector gave NaN for a part");
+        }
+        out[from + (size_t)s] = score;
+    }
+    return code;
+}
+
+/* The answers to one question about all parts, added to each one's sum. */
+static costeer_err ask_one(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
+                           double *sums, size_t *n_tokens, costeer_error *err)
+{
+    double *answers = calloc(of->n + 1, sizeof *answers);
+    if (answers == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
+    }
+    prompts list = {.n = 0};
+    costeer_err code = build(selector, question, query, of, &list, err);
+    code = code == COSTEER_OK ? provide_decoder(selector, list.n_longest, of->n, err) : code;
+    for (size_t from = 0; from < of->n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
+        code = compute(selector, &list, from, answers, n_tokens, err);
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        sums[i] += answers[i];
+    }
+    dispose_prompts(&list);
+    free(answers);
+    return code;
+}
+
+/* Each part's answer, the mean over all questions. */
+static costeer_err ask(costeer_selector *selector, const char *query, const cs_select_asked *of, double *means, size_t *n_tokens,
+                       costeer_error *err)
+{
+    costeer_err code = COSTEER_OK;
+    memset(means, 0, of->n * sizeof *means);
+    for (size_t q = 0; q < selector->params.n_questions && code == COSTEER_OK; q++) {
+        code = ask_one(selector, selector->params.questions[q], query, of, means, n_tokens, err);
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        means[i] /= (double)selector->params.n_questions;
+    }
+    return code;
+}
+
+/* Keep what is thought of the parts without a request, or forget what is kept: it only saves time. */
+static void keep_known(costeer_selector *selector, const cs_select_asked *of, const double *scores)
+{
+    free(selector->known_context);
+    free(selector->known_scores);
+    selector->n_known = of->parts->n;
+    selector->known_context = strdup(of->text);
+    selector->known_scores = malloc(of->parts->n * sizeof *selector->known_scores);
+    if (selector->known_context == NULL || selector->known_scores == NULL) {
+        free(selector->known_context);
+        selector->known_context = NULL;
+        return;
+    }
+    for (size_t i = 0; i < of->parts->n; i++) {
+        selector->known_scores[i] = (double)NAN;
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        selector->known_scores[of->asked[i]] = scores[i];
+    }
+}
+
+/* True when the scores without a request are known of all parts; they are in `out` then. */
+static bool recall_known(const costeer_selector *selector, const cs_select_asked *of, double *out)
+{
+    if (selector->known_context == NULL || strcmp(selector->known_context, of->text) != 0) {
+        return false;
+    }
+    for (size_t i = 0; i < of->n; i++) {
+        out[i] = selector->known_scores[of->asked[i]];
+        if (isnan(out[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What is thought of the parts without a request: kept, or asked now. */
+static costeer_err ask_anyway(costeer_selector *selector, const cs_select_asked *of, double *out, size_t *n_tokens,
+                              costeer_error *err)
+{
+    if (recall_known(selector, of, out)) {
+        return COSTEER_OK;
+    }
+    const costeer_err code = ask(selector, NO_REQUEST, of, out, n_tokens, err);
+    if (code == COSTEER_OK) {
+        keep_known(selector, of, out);
+    }
+    return code;
+}
+
+costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
+                              costeer_error *err)
+{
+    double *asked = calloc(2 * (of->n + 1), sizeof *asked);
+    if (asked == NULL) {
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
+    }
+    double *anyway = asked + of->n;
+    costeer_err code = ask(selector, query, of, asked, &out->n_tokens, err);
+    code = code == COSTEER_OK ? ask_anyway(selector, of, anyway, &out->n_tokens, err) : code;
+    for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
+        out->answers[of->asked[i]] = asked[i];
+        out->scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
+    }
+    free(asked);
+    return code;
+}

@@ -1,0 +1,153 @@
+# costeer select: which parts of the notes a request needs. What the built-in model judges means nothing; that every part is shown does.
+load helpers/common
+
+setup() {
+    write_notes
+    out=$BATS_TEST_TMPDIR/out
+    query="Write an invitation."
+    printf '# Me\nI am Mia. I like tea.\n\nBuy:\n- milk\n- \xe6\xb0\xb4\n' >"$notes"
+}
+
+@test "every part is shown with its score, and the text is that of the used ones" {
+    costeer select --json --context "$notes" "$query" >"$out"
+    json "$out" '[p["text"] for p in d["parts"]] == ["# Me", "I am Mia.", "I like tea.", "Buy:", "- milk", "- 水"]'
+    json "$out" '[p["kind"] for p in d["parts"]] == ["heading", "sentence", "sentence", "heading", "item", "item"]'
+    json "$out" 'all(p["used"] == (p["score"] > d["threshold"]) for p in d["parts"] if p["reason"] == "score")'
+    json "$out" '[p["score"] is None for p in d["parts"]] == [True, False, False, True, False, False]'
+    json "$out" 'd["n_used"] + d["n_left"] == 4 and d["n_tokens"] > 0'
+    NOTES=$notes json "$out" 'all(open(__import__("os").environ["NOTES"], "rb").read()[p["begin"]:p["end"]].decode() == p["text"] for p in d["parts"])'
+    costeer select --context "$notes" "$query" >"$out"
+    [ "$(wc -l <"$out")" -eq 7 ]
+    grep -qE '^[+ ] +-?[0-9.]+  I am Mia\.$' "$out"
+}
+
+@test "the same input gives the same bytes, on one thread too" {
+    costeer select --json --context "$notes" "$query" | sed 's/"ms": *[0-9.]*//' >"$out"
+    costeer select --json --threads 1 --context "$notes" "$query" | sed 's/"ms": *[0-9.]*//' >"$out.1"
+    cmp "$out" "$out.1"
+}
+
+@test "thresholds, pins and drops" {
+    [ -z "$(costeer select --text --threshold 999 --context "$notes" "$query")" ]
+    [ "$(costeer select --text --threshold 999 --pin MILK --context "$notes" "$query")" = $'# Me\nBuy:\n- milk' ]
+    [ "$(costeer select --text --threshold -999 --drop tea --pin tea --drop milk --context "$notes" "$query")" = $'# Me\nI am Mia.\n\nBuy:\n- 水' ]
+}
+
+@test "another selector, another question, several contexts" {
+    printf 'Is {part} for {request}?{answer}It is' >"$BATS_TEST_TMPDIR/question"
+    printf 'tall: yes\n' >"$BATS_TEST_TMPDIR/more"
+    costeer select --json --selector "$llm" --question "$BATS_TEST_TMPDIR/question" --context "$notes" --context "$BATS_TEST_TMPDIR/more" "$query" >"$out"
+    json "$out" 'd["selector"].endswith("costeer-llm.gguf") and d["parts"][-1]["text"] == "tall: yes"'
+}
+
+@test "bad input is refused in one line" {
+    run --separate-stderr costeer select "$query"
+    failed_with 2 '\-\-context'
+    run --separate-stderr costeer select --context "$notes" --text --json "$query"
+    failed_with 2 'exclude each other'
+    run --separate-stderr costeer select --context "$notes:-1" "$query"
+    failed_with 2 'weight'
+    run --separate-stderr costeer select --context "$notes" ''
+    failed_with 3 'the query is empty'
+    printf 'a\xff' >"$BATS_TEST_TMPDIR/bad"
+    run --separate-stderr costeer select --context "$BATS_TEST_TMPDIR/bad" "$query"
+    failed_with 3 'not UTF-8: byte 1'
+    run --separate-stderr costeer select --context "$BATS_TEST_TMPDIR/none" "$query"
+    failed_with 3 'none'
+    printf 'Is {part} good?' >"$BATS_TEST_TMPDIR/question"
+    run --separate-stderr costeer select --question "$BATS_TEST_TMPDIR/question" --context "$notes" "$query"
+    failed_with 2 '\{request\}'
+    run --separate-stderr costeer select --selector "$notes" --context "$notes" "$query"
+    failed_with 4 'notes.txt'
+    run --separate-stderr costeer select --threshold much --context "$notes" "$query"
+    failed_with 2 'threshold'
+    run --separate-stderr costeer select --context "$notes" "$(printf 'word %.0s' {1..5000})"
+    failed_with 3 'tokens'
+}
+
+@test "an empty context is left out, and nothing is asked" {
+    : >"$notes"
+    run --separate-stderr costeer select --json --context "$notes" "$query"
+    [ "$status" -eq 0 ]
+    [[ $output == *'"n_tokens": 0'* || $output == *'"n_tokens":0'* ]]
+}
+
+# ---- generate, compare and chat with --use needed ----
+
+@test "what is not used has no influence on the answer" {
+    printf 'I am Mia.\nSECRET: fifty-four thousand\nMy city is Gothenburg.\nSECRET: a long illness, of which nobody knows\n' >"$notes"
+    printf 'SECRET: nothing\nI am Mia.\nMy city is Gothenburg.\n' >"$BATS_TEST_TMPDIR/other"
+    for file in "$notes" "$BATS_TEST_TMPDIR/other"; do
+        costeer generate --json --use needed --pin Mia --pin city --drop secret --context "$file" "Write a short bio of me." >"$out"
+        json "$out" '[p["text"] for p in d["selection"][0]["parts"] if p["used"]] == ["I am Mia.", "My city is Gothenburg."]'
+        json "$out" 'd["selection"][0]["n_used"] == 2 and all(p["reason"] == "dropped" for p in d["selection"][0]["parts"] if "SECRET" in p["text"])'
+        python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["tokens"])' "$out" >>"$BATS_TEST_TMPDIR/tokens"
+    done
+    printf 'I am Mia.\nMy city is Gothenburg.\n' >"$notes"
+    costeer generate --json --context "$notes" "Write a short bio of me." >"$out"
+    json "$out" 'd["selection"] is None'
+    [ "$(sort -u "$BATS_TEST_TMPDIR/tokens" | wc -l)" -eq 1 ]
+}
+
+@test "where nothing is used, the answer is that without notes" {
+    costeer generate "$query" >"$out"
+    costeer generate --use needed --drop Mia --drop tea --drop milk --drop 水 --context "$notes" "$query" | cmp - "$out"
+    costeer compare --json --use needed --drop Mia --drop tea --drop milk --drop 水 --max-tokens 8 --context "$notes" "$query" >"$out"
+    json "$out" 'd["selection"][0]["n_used"] == 0'
+}
+
+@test "a context with a negative weight is used whole" {
+    costeer generate --json --use needed --drop tea --max-tokens 4 --context "$notes" --context "$notes:-0.5" "$query" >"$out"
+    json "$out" 'len(d["selection"]) == 1 and d["n_contexts"] == 2'
+}
+
+@test "chat chooses at every question, and has the notes whole again" {
+    printf 'Write an invitation.\nPlan my day.\n/context\n' |
+        costeer chat --verbose --use needed --pin Mia --drop tea --max-tokens 4 --context "$notes" >"$out" 2>"$out.err"
+    [ "$(grep -c 'of 4 parts used' "$out.err")" -eq 2 ]
+    grep -q "$(wc -c <"$notes" | awk '{print $1 - 1}') bytes, weight 1" "$out"
+}
+
+@test "the options of the choice need --use needed, and --confirm a terminal" {
+    for option in "--pin x" "--drop x" "--selector $slm" --confirm; do
+        # shellcheck disable=SC2086  # an option and its value
+        run --separate-stderr costeer generate $option --context "$notes" "$query"
+        failed_with 2 'needs --use needed'
+    done
+    run --separate-stderr setsid --wait "$COSTEER" generate --use needed --confirm --context "$notes" "$query"
+    failed_with 2 'no terminal'
+}
+
+# confirm KEYS: what generate says to a person who types them.
+confirm() {
+    python3 - "$1" "$COSTEER" generate --json --use needed --drop tea --pin Mia --confirm --max-tokens 4 --context "$notes" "$query" <<'PY'
+import os, pty, sys
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+os.write(fd, sys.argv[1].encode())
+said = b""
+while True:
+    try:
+        piece = os.read(fd, 4096)
+    except OSError:
+        break
+    if not piece:
+        break
+    said += piece
+sys.stdout.buffer.write(said)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+PY
+}
+
+@test "the person has the last word" {
+    confirm $'2 3\n1\n\n' >"$out"
+    grep -q '   2 + I am Mia\.' "$out"
+    grep -q '   3 + I like tea\.' "$out"
+    grep -q 'no headings' "$out"
+    grep -o '{"method".*' "$out" | tr -d '\r' >"$out.json"
+    json "$out.json" '[p["used"] for p in d["selection"][0]["parts"]][1:3] == [False, True]'
+    run confirm $'q\n'
+    [ "$status" -eq 2 ]
+    [[ $output == *'nothing was sent'* ]]
+}

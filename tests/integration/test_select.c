@@ -1,0 +1,211 @@
+/* Choosing parts with a model: the built-in SLM, whose judgement means nothing, but whose numbers must be right. */
+#include "support/models.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char notes[] = "# Me\nI am Mia. I am vegetarian.\n\nBuy:\n- milk\n- bread\n\nSalary: 54,000\n我对花生过敏。\n"
+                            "A.\nB.\nC.\nD.\nE.\nF.\nG.\n";
+static const char query[] = "Write an invitation to my birthday.";
+
+static costeer_model *model;
+
+static int load(void **state)
+{
+    (void)state;
+    model = load_model(SLM_PATH);
+    return 0;
+}
+
+static int unload(void **state)
+{
+    (void)state;
+    costeer_model_free(model);
+    return 0;
+}
+
+static costeer_selector *create(const costeer_selector_params *params)
+{
+    costeer_selector *selector;
+    costeer_error err = {.code = COSTEER_OK};
+    assert_ok(costeer_selector_create(model, params, &selector, &err), &err);
+    return selector;
+}
+
+static costeer_selection choose(costeer_selector *selector, costeer_select_request request)
+{
+    costeer_selection selection = {.n_used = 0};
+    costeer_error err = {.code = COSTEER_OK};
+    request.query = request.query == NULL ? query : request.query;
+    assert_ok(costeer_select(selector, &request, &selection, &err), &err);
+    return selection;
+}
+
+static size_t find(const costeer_selection *selection, const char *context, const char *word)
+{
+    for (size_t i = 0; i < selection->parts.n; i++) {
+        const costeer_part *part = &selection->parts.items[i];
+        const char *at = strstr(context + part->begin, word);
+        if (at != NULL && at < context + part->end) {
+            return i;
+        }
+    }
+    fail_msg("no part has %s", word);
+    return 0;
+}
+
+/* A part's score is the same whatever else is asked about in its batches, on however many threads. */
+static void test_select__a_score_depends_on_its_part_alone(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    costeer_selection all = choose(selector, (costeer_select_request){.context = notes, .threshold = (double)NAN});
+    costeer_selector_free(selector);
+    selector = create(&(costeer_selector_params){.n_threads = 1});
+    for (size_t i = 0; i < all.parts.n; i++) {
+        const costeer_part *part = &all.parts.items[i];
+        if (part->heading >= 0 || !costeer_part_is_choosable(part)) {
+            assert_true(isnan(all.scores[i]) == !costeer_part_is_choosable(part));
+            continue;
+        }
+        char *alone = strndup(notes + part->begin, part->end - part->begin);
+        costeer_selection one = choose(selector, (costeer_select_request){.context = alone, .threshold = (double)NAN});
+        assert_int_equal(one.parts.n, 1);
+        assert_true(fabs(one.scores[0] - all.scores[i]) <= 4.0 * (double)LOGIT_TOLERANCE);
+        costeer_selection_dispose(&one);
+        free(alone);
+    }
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&all);
+}
+
+static void test_select__what_is_thought_anyway_is_kept_and_subtracted(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    costeer_selection first = choose(selector, (costeer_select_request){.context = notes, .threshold = (double)NAN});
+    costeer_selection other =
+        choose(selector, (costeer_select_request){.context = notes, .query = "Plan my day.", .threshold = (double)NAN});
+    costeer_selection again = choose(selector, (costeer_select_request){.context = notes, .threshold = (double)NAN});
+    for (size_t i = 0; i < first.parts.n; i++) {
+        if (!isnan(first.scores[i])) {
+            assert_true(fabs(first.scores[i] - again.scores[i]) <= 4.0 * (double)LOGIT_TOLERANCE);
+            const double anyway = first.answers[i] - first.scores[i];
+            assert_true(fabs(other.answers[i] - other.scores[i] - anyway) <= 1e-9);
+            assert_true(first.scores[i] != other.scores[i]);
+        }
+    }
+    assert_true(other.n_tokens < first.n_tokens);
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&first);
+    costeer_selection_dispose(&other);
+    costeer_selection_dispose(&again);
+}
+
+static void test_select__thresholds_pins_and_drops(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    costeer_selection none = choose(selector, (costeer_select_request){.context = notes, .threshold = 1000.0});
+    assert_string_equal(none.text, "");
+    assert_int_equal(none.n_used, 0);
+    costeer_selection all = choose(selector, (costeer_select_request){.context = notes, .threshold = -1000.0});
+    assert_int_equal(all.n_left, 0);
+    assert_int_equal(all.n_used, none.n_left);
+    costeer_selection pinned = choose(selector, (costeer_select_request){.context = notes,
+                                                                         .threshold = 1000.0,
+                                                                         .pins = (const char *const[]){"MILK", "salary", "bread"},
+                                                                         .n_pins = 3,
+                                                                         .drops = (const char *const[]){"54,000", "Bread"},
+                                                                         .n_drops = 2});
+    assert_string_equal(pinned.text, "# Me\nBuy:\n- milk");
+    assert_int_equal(pinned.reasons[find(&pinned, notes, "milk")], COSTEER_REASON_PINNED);
+    assert_int_equal(pinned.reasons[find(&pinned, notes, "Salary")], COSTEER_REASON_DROPPED);
+    assert_int_equal(pinned.reasons[find(&pinned, notes, "Buy")], COSTEER_REASON_HEADING);
+    costeer_selection below = choose(selector, (costeer_select_request){.context = "- gin\n  - dry\n- tea\n",
+                                                                        .threshold = -1000.0,
+                                                                        .drops = (const char *const[]){"gin"},
+                                                                        .n_drops = 1});
+    assert_string_equal(below.text, "- tea");
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&none);
+    costeer_selection_dispose(&all);
+    costeer_selection_dispose(&pinned);
+    costeer_selection_dispose(&below);
+}
+
+/* Of too many parts those with the most words in common are asked about. */
+static void test_select__words_come_first_where_there_are_too_many(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(&(costeer_selector_params){.n_judged_max = 1});
+    costeer_selection selection =
+        choose(selector, (costeer_select_request){.context = notes, .query = "Buy milk!", .threshold = -1000.0});
+    const size_t milk = find(&selection, notes, "milk");
+    for (size_t i = 0; i < selection.parts.n; i++) {
+        assert_true(isnan(selection.scores[i]) == (i != milk));
+    }
+    assert_int_equal(selection.reasons[find(&selection, notes, "Mia")], COSTEER_REASON_WORDS);
+    assert_int_equal(selection.n_used, 1);
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&selection);
+}
+
+static void test_select__a_context_of_nothing_asks_nothing(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    costeer_selection selection = choose(selector, (costeer_select_request){.context = "\n---\n", .threshold = -1000.0});
+    assert_string_equal(selection.text, "");
+    assert_int_equal(selection.n_tokens, 0);
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&selection);
+}
+
+static void test_select__failures_leave_nothing_behind(void **state)
+{
+    (void)state;
+    atomic_bool cancel = true;
+    costeer_error err = {.code = COSTEER_OK};
+    costeer_selection selection = {.n_used = 0};
+    costeer_selector *selector = create(&(costeer_selector_params){.cancel = &cancel});
+    const costeer_select_request request = {.context = notes, .query = query, .threshold = 0.0};
+    assert_int_equal(costeer_select(selector, &request, &selection, &err), COSTEER_ECANCELED);
+    assert_null(selection.text);
+    assert_null(selection.parts.items);
+    atomic_store(&cancel, false);
+    assert_ok(costeer_select(selector, &request, &selection, &err), &err);
+    costeer_selection_dispose(&selection);
+    char *words = long_text(model, (size_t)costeer_model_get_info(model)->n_ctx_train);
+    const costeer_select_request too_long = {.context = notes, .query = words, .threshold = 0.0};
+    assert_int_equal(costeer_select(selector, &too_long, &selection, &err), COSTEER_ETOOLONG);
+    free(words);
+    costeer_selector_free(selector);
+    assert_int_equal(costeer_selector_create(
+                         model, &(costeer_selector_params){.questions = (const char *const[]){"{request}?"}, .n_questions = 1},
+                         &selector, &err),
+                     COSTEER_EINVAL);
+    assert_null(selector);
+    assert_non_null(strstr(err.message, "{part}"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_select__a_score_depends_on_its_part_alone),
+        cmocka_unit_test(test_select__what_is_thought_anyway_is_kept_and_subtracted),
+        cmocka_unit_test(test_select__thresholds_pins_and_drops),
+        cmocka_unit_test(test_select__words_come_first_where_there_are_too_many),
+        cmocka_unit_test(test_select__a_context_of_nothing_asks_nothing),
+        cmocka_unit_test(test_select__failures_leave_nothing_behind),
+    };
+    return cmocka_run_group_tests_name("select", tests, load, unload);
+}
