@@ -97,8 +97,8 @@ static json_t *make_report(const generation *g)
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
     json_t *report = json_pack(
-        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o, s:o}", "method",
-        choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o, s:o}",
+        "method", choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
         "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
         cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
         "finish", cs_cli_answer_finish(a), "strength", choice->weight, "plausibility", choice->limits.plausibility, "divergence",
@@ -328,11 +328,9 @@ const cs_command cs_command_generate = {
         "see "
         "uncertified, --require-certified.\n"
         "\n"
-        "LLM and SLM may have different vocabularies, see --vocab. The cloud's vocabulary is taken to be the SLM's; when it is "
-        "not, "
-        "--llm names a GGUF that has it, of which nothing else is loaded. Drafts need one vocabulary.\n"
+        "LLM and SLM may have different vocabularies: see --vocab and --llm. Drafts need one vocabulary.\n"
         "\n"
-        "Certified means: the choice that the whole vocabulary of the same base would have given. near_ties counts positions "
+        "Certified: the choice over the whole vocabulary of the claimed base. near_ties counts positions "
         "whose "
         "margin (nats) is so small that the same tokens, computed in other batches, may choose another token: another "
         "--cloud-mode "
