@@ -298,7 +298,7 @@ const cs_command cs_command_generate = {
         "--allow-context-upload, and the summary and the field shows_context say so. costeer and its kin follow several "
         "contexts each with its weight; the others get those with a positive weight joined, and none that is negative.",
     .outputs =
-        "The text is printed while it is made. On a terminal a summary follows on standard error. --json prints one object "
+        "The text is printed as it is made. On a terminal a summary follows on standard error. --json prints one object "
         "instead: method, shows_context (to the LLM), n_contexts, n_contexts_empty (left out), text, tokens (ids), finish (end, "
         "length, stop or cancelled), strength, plausibility, divergence, "
         "n_tokens, n_steered, certified, deepened, uncertified and near_ties (positions), times_us (prefill, slm, llm_wait, "
@@ -328,7 +328,7 @@ const cs_command cs_command_generate = {
         "see "
         "uncertified, --require-certified.\n"
         "\n"
-        "LLM and SLM may have different vocabularies: see --vocab and --llm. Drafts need one vocabulary.\n"
+        "LLM and SLM may have different vocabularies: see --vocab and --llm.\n"
         "\n"
         "Certified: the choice over the whole vocabulary of the claimed base. near_ties counts positions "
         "whose "
