@@ -256,8 +256,8 @@ static int compare_parts(const void *left, const void *right)
 static costeer_err keep_best(const costeer_select_request *request, const costeer_parts *parts, size_t n_max, size_t *asked,
                              size_t *n, costeer_error *err)
 {
-    double *words = malloc(parts->n * sizeof *words);
-    ranked *order = malloc(*n * sizeof *order);
+    double *words = malloc((parts->n + 1) * sizeof *words);
+    ranked *order = malloc((*n + 1) * sizeof *order);
     if (words == NULL || order == NULL) {
         free(words);
         free(order);
