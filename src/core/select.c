@@ -305,8 +305,8 @@ static costeer_err list_asked(const costeer_select_request *request, const coste
 static costeer_err allocate(costeer_selection *out, costeer_error *err)
 {
     const size_t n = out->parts.n + 1;
-    out->scores = malloc(n * sizeof *out->scores);
-    out->answers = malloc(n * sizeof *out->answers);
+    out->scores = calloc(n, sizeof *out->scores);
+    out->answers = calloc(n, sizeof *out->answers);
     out->is_used = calloc(n, sizeof *out->is_used);
     out->reasons = calloc(n, sizeof *out->reasons);
     if (out->scores == NULL || out->answers == NULL || out->is_used == NULL || out->reasons == NULL) {

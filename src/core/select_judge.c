@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Sequences of one batch: a part has some 40 tokens, so that a piece of a prompt is full with a few of them. */
 #define SEQUENCES 8
@@ -24,14 +25,15 @@
 /* Contexts grow in steps, so that one decoder serves many requests. */
 #define CTX_STEP 256
 
+#define N_STRANGE 4
+
 /* Notes that no request needs: what a model answers about them says how readily it says yes to this request. */
-static const char *const strange_notes[] = {
+static const char *const strange_notes[N_STRANGE] = {
     "It rained on Tuesday.",
     "My cousin has a blue bicycle.",
     "I am annoyed with my boss.",
     "The shop on the corner closes at six.",
 };
-#define N_STRANGE (sizeof strange_notes / sizeof strange_notes[0])
 
 /* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
 static const char *const own_questions[] = {
@@ -69,15 +71,7 @@ static bool spells(const costeer_model *model, int32_t token, const char *word)
         at++;
         n--;
     }
-    if (n != strlen(word)) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((at[i] >= 'A' && at[i] <= 'Z' ? at[i] + 32 : at[i]) != word[i]) {
-            return false;
-        }
-    }
-    return true;
+    return n == strlen(word) && strncasecmp(at, word, n) == 0;
 }
 
 /* Tokens that spell a word; of a vocabulary without one, those that spell its first letter. */
@@ -341,7 +335,7 @@ costeer_err cs_selector_judge(costeer_selector *selector, const char *query, con
     double strange = 0.0;
     for (size_t i = 0; i < of->n + N_STRANGE; i++) {
         answers[i] /= (double)selector->params.n_questions;
-        strange += i >= of->n ? answers[i] / N_STRANGE : 0.0;
+        strange += i >= of->n ? answers[i] / (double)N_STRANGE : 0.0;
     }
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
         out->answers[of->asked[i]] = answers[i];
