@@ -112,7 +112,7 @@ static size_t cut(const char *text, const costeer_part *part, size_t n_max)
 
 costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, cs_buffer *out, costeer_error *err)
 {
-    int32_t chain[32];
+    int32_t chain[32] = {0};
     size_t n = 0;
     for (int32_t at = (int32_t)i; at >= 0 && n < sizeof chain / sizeof chain[0]; at = parts->items[at].heading) {
         chain[n++] = at;

@@ -273,7 +273,7 @@ static double mass_of(const float *row, const words *of)
     for (size_t i = 0; i < of->n; i++) {
         sum += exp((double)row[of->ids[i]] - best);
     }
-    return best + log(sum);
+    return sum > 0.0 ? best + log(sum) : -(double)INFINITY;
 }
 
 /* One batch of prompts; where there are fewer than sequences, the last one fills them. */
