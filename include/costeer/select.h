@@ -110,9 +110,9 @@ typedef struct costeer_selector_params {
  * Create a selector: a judge, which asks the model about each part whether a good answer to the request uses it.
  *
  * A question is a text with {request} and {part} in it, and may have {answer}, behind which the answer begins. The model's answer
- * is not written: the score is log p(yes) − log p(no) of its next token, over all tokens that spell the words, and from it the
- * score of the same question with an empty request is taken, so that what a model thinks of a part anyway does not count. Several
- * questions are averaged.
+ * is not written: its answer is log p(yes) − log p(no) of its next token, over all tokens that spell the words. The score is
+ * that less the mean answer about some notes that no request needs, so that how readily a model says yes to a request does not
+ * count. Several questions are averaged.
  *
  * @param model     the SLM, or any other: its vocabulary does not matter; must outlive the selector
  * @param params    NULL: defaults; copied, but for what its pointers point to
@@ -150,7 +150,7 @@ typedef struct costeer_select_request {
 typedef struct costeer_selection {
     costeer_parts parts;
     double *scores;               /**< [parts.n] nats; NaN: the model was not asked about it */
-    double *answers;              /**< [parts.n] log p(yes) − log p(no) with the request alone; NaN likewise */
+    double *answers;              /**< [parts.n] log p(yes) − log p(no); NaN likewise */
     bool *is_used;                /**< [parts.n] the caller may change it: costeer_selection_update() */
     costeer_part_reason *reasons; /**< [parts.n] */
     double threshold;             /**< that was used */
@@ -160,8 +160,8 @@ typedef struct costeer_selection {
     size_t n_tokens;              /**< computed by the model */
 } costeer_selection;
 
-/** Scores above this are used: a calibrated score of 0 is a part that the request makes neither more nor less needed. */
-#define COSTEER_SELECT_THRESHOLD 0.0
+/** Scores above this are used, in nats; measured (docs/selection.md). */
+#define COSTEER_SELECT_THRESHOLD 0.7
 
 /**
  * Choose the parts of a context that a request needs.

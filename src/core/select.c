@@ -112,7 +112,7 @@ static size_t cut(const char *text, const costeer_part *part, size_t n_max)
 
 costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, cs_buffer *out, costeer_error *err)
 {
-    int32_t chain[32];
+    int32_t chain[32] = {0};
     size_t n = 0;
     for (int32_t at = (int32_t)i; at >= 0 && n < sizeof chain / sizeof chain[0]; at = parts->items[at].heading) {
         chain[n++] = at;
@@ -256,8 +256,8 @@ static int compare_parts(const void *left, const void *right)
 static costeer_err keep_best(const costeer_select_request *request, const costeer_parts *parts, size_t n_max, size_t *asked,
                              size_t *n, costeer_error *err)
 {
-    double *words = malloc(parts->n * sizeof *words);
-    ranked *order = malloc(*n * sizeof *order);
+    double *words = malloc((parts->n + 1) * sizeof *words);
+    ranked *order = malloc((*n + 1) * sizeof *order);
     if (words == NULL || order == NULL) {
         free(words);
         free(order);
@@ -305,8 +305,8 @@ static costeer_err list_asked(const costeer_select_request *request, const coste
 static costeer_err allocate(costeer_selection *out, costeer_error *err)
 {
     const size_t n = out->parts.n + 1;
-    out->scores = malloc(n * sizeof *out->scores);
-    out->answers = malloc(n * sizeof *out->answers);
+    out->scores = calloc(n, sizeof *out->scores);
+    out->answers = calloc(n, sizeof *out->answers);
     out->is_used = calloc(n, sizeof *out->is_used);
     out->reasons = calloc(n, sizeof *out->reasons);
     if (out->scores == NULL || out->answers == NULL || out->is_used == NULL || out->reasons == NULL) {

@@ -9,8 +9,8 @@
 /** A text while it is split: what was found, and what follows from what came before. */
 typedef struct cs_splitter {
     const char *text;
-    size_t n;             /**< bytes of text */
-    costeer_parts *parts; /**< what was found */
+    size_t n;            /**< bytes of text */
+    costeer_parts parts; /**< what was found */
     int32_t block;
     bool is_coarse; /**< there were too many parts: from now on they are joined, and have no headings */
     bool has_memory;

@@ -3,8 +3,8 @@
  * (template, question, request), so that this is computed once and copied; they run as sequences of shared batches, whose numbers
  * do not depend on each other.
  *
- * What a model answers without any request is its prejudice about a part. It is subtracted, so that one threshold serves all
- * requests, and kept for the next request about the same context.
+ * How readily a model says yes differs from request to request. So it is also asked about a few notes that no request needs, and
+ * their mean is subtracted: one threshold serves all requests, and a part's score depends on no other part.
  */
 #include "core/decoder.h"
 #include "core/model_internal.h"
@@ -17,6 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Sequences of one batch: a part has some 40 tokens, so that a piece of a prompt is full with a few of them. */
 #define SEQUENCES 8
@@ -24,9 +25,15 @@
 /* Contexts grow in steps, so that one decoder serves many requests. */
 #define CTX_STEP 256
 
-/* The request of the calibration, and how much of its score is subtracted (docs/selection.md). */
-#define NO_REQUEST  "Write a text."
-#define CALIBRATION 1.0
+#define N_STRANGE 4
+
+/* Notes that no request needs: what a model answers about them says how readily it says yes to this request. */
+static const char *const strange_notes[N_STRANGE] = {
+    "It rained on Tuesday.",
+    "My cousin has a blue bicycle.",
+    "I am annoyed with my boss.",
+    "The shop on the corner closes at six.",
+};
 
 /* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
 static const char *const own_questions[] = {
@@ -45,9 +52,6 @@ struct costeer_selector {
     int32_t n_sequences;
     words yes;
     words no;
-    char *known_context;  /* whose scores without a request are known, NULL: none's */
-    double *known_scores; /* [n_known] of all its parts; NaN: not asked */
-    size_t n_known;
 };
 
 /* ---- creation ---------------------------------------------------------------------------------------------------- */
@@ -67,15 +71,7 @@ static bool spells(const costeer_model *model, int32_t token, const char *word)
         at++;
         n--;
     }
-    if (n != strlen(word)) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        if ((at[i] >= 'A' && at[i] <= 'Z' ? at[i] + 32 : at[i]) != word[i]) {
-            return false;
-        }
-    }
-    return true;
+    return n == strlen(word) && strncasecmp(at, word, n) == 0;
 }
 
 /* Tokens that spell a word; of a vocabulary without one, those that spell its first letter. */
@@ -143,8 +139,6 @@ void costeer_selector_free(costeer_selector *selector)
         cs_decoder_free(selector->decoder);
         free(selector->yes.ids);
         free(selector->no.ids);
-        free(selector->known_context);
-        free(selector->known_scores);
         free(selector);
     }
 }
@@ -156,7 +150,7 @@ int32_t cs_selector_n_judged_max(const costeer_selector *selector, int32_t other
 
 /* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
-/* The prompts of one question about all parts, one after the other. */
+/* The prompts of one question, one for each part and then for each strange note. */
 typedef struct prompts {
     costeer_tokens *items; /* [n] */
     size_t n;
@@ -192,6 +186,18 @@ static bool fill(const char *form, const char *query, const cs_buffer *part, cs_
     return ok;
 }
 
+/* What is asked about: a part, or behind these a strange note. */
+static costeer_err show(const cs_select_asked *of, size_t i, cs_buffer *out, costeer_error *err)
+{
+    if (i < of->n) {
+        return cs_select_show_part(of->text, of->parts, of->asked[i], out, err);
+    }
+    const char *note = strange_notes[i - of->n];
+    out->n_bytes = 0;
+    return cs_buffer_append(out, note, strlen(note)) ? COSTEER_OK
+                                                     : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a note");
+}
+
 static costeer_err build(const costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
                          prompts *out, costeer_error *err)
 {
@@ -199,12 +205,13 @@ static costeer_err build(const costeer_selector *selector, const char *question,
     cs_buffer text = {.cap = SIZE_MAX / 4};
     const char *answer = strstr(question, "{answer}");
     costeer_err code = COSTEER_OK;
-    out->items = calloc(of->n + 1, sizeof *out->items);
+    const size_t n = of->n + N_STRANGE;
+    out->items = calloc(n, sizeof *out->items);
     if (out->items == NULL) {
-        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", of->n);
+        return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", n);
     }
-    for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
-        code = cs_select_show_part(of->text, of->parts, of->asked[i], &part, err);
+    for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
+        code = show(of, i, &part, err);
         if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
             code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
         }
@@ -266,7 +273,7 @@ static double mass_of(const float *row, const words *of)
     for (size_t i = 0; i < of->n; i++) {
         sum += exp((double)row[of->ids[i]] - best);
     }
-    return best + log(sum);
+    return sum > 0.0 ? best + log(sum) : -(double)INFINITY;
 }
 
 /* One batch of prompts; where there are fewer than sequences, the last one fills them. */
@@ -292,21 +299,21 @@ static costeer_err compute(costeer_selector *selector, const prompts *list, size
     return code;
 }
 
-/* The answers to one question about all parts, added to each one's sum. */
-static costeer_err ask_one(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
-                           double *sums, size_t *n_tokens, costeer_error *err)
+/* The answers to one question about all parts and the strange notes, added to each one's sum. */
+static costeer_err ask(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
+                       double *sums, size_t *n_tokens, costeer_error *err)
 {
-    double *answers = calloc(of->n + 1, sizeof *answers);
+    double *answers = calloc(of->n + N_STRANGE, sizeof *answers);
     if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
     prompts list = {.n = 0};
     costeer_err code = build(selector, question, query, of, &list, err);
-    code = code == COSTEER_OK ? provide_decoder(selector, list.n_longest, of->n, err) : code;
-    for (size_t from = 0; from < of->n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
+    code = code == COSTEER_OK ? provide_decoder(selector, list.n_longest, list.n, err) : code;
+    for (size_t from = 0; from < list.n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
         code = compute(selector, &list, from, answers, n_tokens, err);
     }
-    for (size_t i = 0; i < of->n; i++) {
+    for (size_t i = 0; i < of->n + N_STRANGE; i++) {
         sums[i] += answers[i];
     }
     dispose_prompts(&list);
@@ -314,85 +321,26 @@ static costeer_err ask_one(costeer_selector *selector, const char *question, con
     return code;
 }
 
-/* Each part's answer, the mean over all questions. */
-static costeer_err ask(costeer_selector *selector, const char *query, const cs_select_asked *of, double *means, size_t *n_tokens,
-                       costeer_error *err)
-{
-    costeer_err code = COSTEER_OK;
-    memset(means, 0, of->n * sizeof *means);
-    for (size_t q = 0; q < selector->params.n_questions && code == COSTEER_OK; q++) {
-        code = ask_one(selector, selector->params.questions[q], query, of, means, n_tokens, err);
-    }
-    for (size_t i = 0; i < of->n; i++) {
-        means[i] /= (double)selector->params.n_questions;
-    }
-    return code;
-}
-
-/* Keep what is thought of the parts without a request, or forget what is kept: it only saves time. */
-static void keep_known(costeer_selector *selector, const cs_select_asked *of, const double *scores)
-{
-    free(selector->known_context);
-    free(selector->known_scores);
-    selector->n_known = of->parts->n;
-    selector->known_context = strdup(of->text);
-    selector->known_scores = malloc(of->parts->n * sizeof *selector->known_scores);
-    if (selector->known_context == NULL || selector->known_scores == NULL) {
-        free(selector->known_context);
-        selector->known_context = NULL;
-        return;
-    }
-    for (size_t i = 0; i < of->parts->n; i++) {
-        selector->known_scores[i] = (double)NAN;
-    }
-    for (size_t i = 0; i < of->n; i++) {
-        selector->known_scores[of->asked[i]] = scores[i];
-    }
-}
-
-/* True when the scores without a request are known of all parts; they are in `out` then. */
-static bool recall_known(const costeer_selector *selector, const cs_select_asked *of, double *out)
-{
-    if (selector->known_context == NULL || strcmp(selector->known_context, of->text) != 0) {
-        return false;
-    }
-    for (size_t i = 0; i < of->n; i++) {
-        out[i] = selector->known_scores[of->asked[i]];
-        if (isnan(out[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* What is thought of the parts without a request: kept, or asked now. */
-static costeer_err ask_anyway(costeer_selector *selector, const cs_select_asked *of, double *out, size_t *n_tokens,
-                              costeer_error *err)
-{
-    if (recall_known(selector, of, out)) {
-        return COSTEER_OK;
-    }
-    const costeer_err code = ask(selector, NO_REQUEST, of, out, n_tokens, err);
-    if (code == COSTEER_OK) {
-        keep_known(selector, of, out);
-    }
-    return code;
-}
-
 costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
                               costeer_error *err)
 {
-    double *asked = calloc(2 * (of->n + 1), sizeof *asked);
-    if (asked == NULL) {
+    double *answers = calloc(of->n + N_STRANGE, sizeof *answers);
+    if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
-    double *anyway = asked + of->n;
-    costeer_err code = ask(selector, query, of, asked, &out->n_tokens, err);
-    code = code == COSTEER_OK ? ask_anyway(selector, of, anyway, &out->n_tokens, err) : code;
-    for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
-        out->answers[of->asked[i]] = asked[i];
-        out->scores[of->asked[i]] = asked[i] - CALIBRATION * anyway[i];
+    costeer_err code = COSTEER_OK;
+    for (size_t q = 0; q < selector->params.n_questions && code == COSTEER_OK; q++) {
+        code = ask(selector, selector->params.questions[q], query, of, answers, &out->n_tokens, err);
     }
-    free(asked);
+    double strange = 0.0;
+    for (size_t i = 0; i < of->n + N_STRANGE; i++) {
+        answers[i] /= (double)selector->params.n_questions;
+        strange += i >= of->n ? answers[i] / (double)N_STRANGE : 0.0;
+    }
+    for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
+        out->answers[of->asked[i]] = answers[i];
+        out->scores[of->asked[i]] = answers[i] - strange;
+    }
+    free(answers);
     return code;
 }

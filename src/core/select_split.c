@@ -46,7 +46,7 @@ typedef struct reader {
 /* Too many parts: join neighbours, and be coarse from here on. */
 static void halve(cs_splitter *splitter)
 {
-    costeer_parts *parts = splitter->parts;
+    costeer_parts *parts = &splitter->parts;
     size_t n = 0;
     for (size_t i = 0; i < parts->n; i += 2) {
         const size_t last = i + 1 < parts->n ? i + 1 : i;
@@ -64,11 +64,12 @@ static bool reserve(costeer_parts *parts)
     }
     const size_t capacity = parts->capacity == 0 ? 64 : 2 * parts->capacity;
     costeer_part *items = realloc(parts->items, capacity * sizeof *items);
-    if (items != NULL) {
-        parts->items = items;
-        parts->capacity = capacity;
+    if (items == NULL) {
+        return false;
     }
-    return items != NULL;
+    parts->items = items;
+    parts->capacity = capacity;
+    return true;
 }
 
 int32_t cs_splitter_add(cs_splitter *splitter, size_t begin, size_t end, costeer_part_kind kind, int32_t heading)
@@ -78,16 +79,16 @@ int32_t cs_splitter_add(cs_splitter *splitter, size_t begin, size_t end, costeer
     if (begin == end) {
         return -1;
     }
-    if (splitter->parts->n == COSTEER_PARTS_MAX) {
+    if (splitter->parts.n == COSTEER_PARTS_MAX) {
         halve(splitter);
     }
-    if (!reserve(splitter->parts)) {
+    if (!reserve(&splitter->parts)) {
         splitter->has_memory = false;
         return -1;
     }
-    const int32_t n = (int32_t)splitter->parts->n++;
-    splitter->parts->items[n] = splitter->is_coarse ? (costeer_part){begin, end, COSTEER_PART_PARAGRAPH, -1, n}
-                                                    : (costeer_part){begin, end, kind, heading, splitter->block};
+    const int32_t n = (int32_t)splitter->parts.n++;
+    splitter->parts.items[n] = splitter->is_coarse ? (costeer_part){begin, end, COSTEER_PART_PARAGRAPH, -1, n}
+                                                   : (costeer_part){begin, end, kind, heading, splitter->block};
     return splitter->is_coarse ? -1 : n;
 }
 
@@ -342,7 +343,7 @@ static void read_text(reader *r)
         }
         const bool is_list = cs_select_line_item_mark(r->out.text, &of) > 0 || of.indent > 0;
         if (is_after_blank && !is_list && r->headings.n > 0 && r->headings.levels[r->headings.n - 1].depth == LEVEL_LEAD &&
-            (int32_t)r->out.parts->n - 1 != r->headings.levels[r->headings.n - 1].part) {
+            (int32_t)r->out.parts.n - 1 != r->headings.levels[r->headings.n - 1].part) {
             close_list(r);
         }
         if (is_after_blank && !is_list) {
@@ -380,10 +381,11 @@ costeer_err costeer_parts_split(const char *text, size_t n_bytes, costeer_parts 
     if (!cs_utf8_check(text, n_bytes, &bad)) {
         return cs_error_set(err, COSTEER_EUTF8, "select", "the context is not UTF-8 at byte %zu; convert it to UTF-8", bad);
     }
-    reader r = {.out = {.text = text, .n = n_bytes, .parts = out, .has_memory = true}};
+    reader r = {.out = {.text = text, .n = n_bytes, .parts = *out, .has_memory = true}};
     if (!cs_splitter_add_json(&r.out, 0, n_bytes, -1, false)) {
         read_text(&r);
     }
+    *out = r.out.parts;
     choose_lone_headings(out);
     if (!r.out.has_memory) {
         costeer_parts_dispose(out);

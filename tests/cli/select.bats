@@ -97,7 +97,7 @@ setup() {
 }
 
 @test "a context with a negative weight is used whole" {
-    costeer generate --json --use needed --drop tea --max-tokens 4 --context "$notes" --context "$notes:-0.5" "$query" >"$out"
+    costeer generate --json --use needed --pin Mia --max-tokens 4 --context "$notes" --context "$notes:-0.5" "$query" >"$out"
     json "$out" 'len(d["selection"]) == 1 and d["n_contexts"] == 2'
 }
 
