@@ -89,8 +89,8 @@ int cs_audit_search(const cs_audit_file *audit, const char *const *contexts, siz
 {
     cs_overlap *overlap = cs_overlap_create(contexts, n_contexts);
     searching s = {.audit = audit, .finding = out, .seen = json_object()};
-    *out = (cs_audit_finding){.runs = json_array()};
-    bool ok = overlap != NULL && out->runs != NULL && s.seen != NULL && search_requests(&s, overlap);
+    *out = (cs_audit_finding){.runs = json_array(), .words = cs_audit_list_words(audit, contexts, n_contexts)};
+    bool ok = overlap != NULL && out->runs != NULL && out->words != NULL && s.seen != NULL && search_requests(&s, overlap);
     for (s.place = CS_AUDIT_EMITTED; ok && s.place < CS_AUDIT_PLACES; s.place++) {
         const cs_buffer *text = &audit->texts[s.place];
         ok = text->n_bytes == 0 || cs_overlap_find(overlap, text->bytes, text->n_bytes, on_run, &s);
@@ -103,6 +103,7 @@ int cs_audit_search(const cs_audit_file *audit, const char *const *contexts, siz
 void cs_audit_finding_dispose(cs_audit_finding *finding)
 {
     json_decref(finding->runs);
+    json_decref(finding->words);
     *finding = (cs_audit_finding){.runs = NULL};
 }
 
@@ -143,6 +144,24 @@ static void print_runs(cs_output *out, const cs_audit_finding *finding, bool vio
     }
 }
 
+static void print_words(cs_output *out, const json_t *words)
+{
+    size_t i;
+    const json_t *one;
+    cs_output_print(out, "words        %zu of it in the answer, and in no request before%s\n", json_array_size(words),
+                    json_array_size(words) > 0 ? ":" : "");
+    json_array_foreach(words, i, one)
+    {
+        const json_t *word = json_object_get(one, "word");
+        const json_t *text = json_object_get(one, "text");
+        cs_output_print(out, "  ");
+        cs_output_write(out, json_string_value(word), json_string_length(word));
+        cs_output_print(out, ": ");
+        cs_output_write(out, json_string_value(text), json_string_length(text));
+        cs_output_write(out, "\n", 1);
+    }
+}
+
 static void print_finding(cs_output *out, const cs_audit_finding *finding)
 {
     const int64_t n_emitted = (int64_t)json_array_size(finding->runs) - finding->n_violations;
@@ -159,6 +178,7 @@ void cs_audit_print(cs_output *out, const cs_audit_file *audit, const cs_audit_f
     print_counts(out, audit);
     if (finding != NULL) {
         print_finding(out, finding);
+        print_words(out, finding->words);
         print_runs(out, finding, false, "in the answer:\n");
         print_runs(out, finding, true, "elsewhere:\n");
     }

@@ -9,7 +9,8 @@
 
 /** Where words of the contexts stand in what was sent. */
 typedef struct cs_audit_finding {
-    json_t *runs; /**< [{"place", "text", "violation"}] */
+    json_t *runs;  /**< [{"place", "text", "violation"}] */
+    json_t *words; /**< [{"word", "text"}] of the contexts, in answers and in no request before; the sentence of each */
     int64_t n_violations;
 } cs_audit_finding;
 
@@ -21,6 +22,10 @@ typedef struct cs_audit_finding {
  * @return an exit code
  */
 int cs_audit_search(const cs_audit_file *audit, const char *const *contexts, size_t n_contexts, cs_audit_finding *out);
+
+/** What cs_audit_search() sets as `words` (audit_words.c). NULL: no memory. */
+json_t *cs_audit_list_words(const cs_audit_file *audit, const char *const *contexts, size_t n_contexts);
+
 void cs_audit_finding_dispose(cs_audit_finding *finding);
 
 /** Print counts, and a finding if there is one (NULL: nothing was looked for). */

@@ -59,7 +59,7 @@ static json_t *make_report(const auditing *a)
         (json_int_t)u->n_drafts, "withdrawn", (json_int_t)u->n_withdrawn, "unsettled", (json_int_t)u->n_unsettled, "corrections",
         (json_int_t)u->kinds[CS_AUDIT_CORRECT].n, "deepenings", (json_int_t)u->kinds[CS_AUDIT_DEEPEN].n);
     if (report != NULL && a->settings.contexts.n > 0 &&
-        (json_object_set(report, "context_runs", a->finding.runs) |
+        (json_object_set(report, "context_runs", a->finding.runs) | json_object_set(report, "context_words", a->finding.words) |
          json_object_set_new(report, "violations", json_integer(a->finding.n_violations))) != 0) {
         json_decref(report);
         return NULL;
@@ -134,7 +134,9 @@ const cs_command cs_command_audit = {
         "With --context it also looks for the context in everything that was sent: every run of at least 16 bytes, or "
         "of at least three words, that stands in a context as well. Upper and lower case differ; white space of any "
         "length counts as one space; words are runs of letters and digits, and between three words nothing else counts. "
-        "The same run at the same place counts once.\n"
+        "The same run at the same place counts once. Every word of the context that an answer says and no request before it "
+        "has is listed too, each once, in its sentence (context_words in --json): that is what the cloud has learned word by "
+        "word.\n"
         "\n"
         "What is found in an answer is listed as \"emitted\". A request repeats the conversation, as messages or as "
         "tokens: what stands in it and an answer before it had said is listed as \"earlier\", whoever wrote it there; "
@@ -156,7 +158,9 @@ const cs_command cs_command_audit = {
         "--json prints messages, bytes (with the headers of WebSocket, without those of HTTP), answers, reopened (after a lost "
         "connection), kinds (n "
         "and bytes of each), prompt_tokens, tokens_sent, drafts_sent, withdrawn, unsettled, corrections and deepenings; with "
-        "--context also context_runs (place, text and violation of each) and violations (their number).",
+        "--context also context_runs (place, text and violation of each), context_words (word and text of each) and violations "
+        "(their "
+        "number).",
     .examples = "  costeer generate --cloud ws://127.0.0.1:8790 --audit sent.jsonl --context notes.txt \"Plan my day.\"\n"
                 "  costeer audit sent.jsonl --context notes.txt",
     .groups = {&group},

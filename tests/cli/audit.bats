@@ -45,6 +45,23 @@ audited() {
     json "$out" 'd["violations"] == 0'
 }
 
+@test "every word of the context that the answer says is listed once, in its sentence, but for those of the query" {
+    { open "Where is my dog?"; correct 0 "A dog. In Gothenburg there is" 7; correct 1 " a park, and RUFUS likes Gothenburg. He" 8; close; } >"$file"
+    audited 0
+    json "$out" '[(w["word"], w["text"]) for w in d["context_words"]] == [("In", "In Gothenburg there is a park, and RUFUS likes Gothenburg."), ("Gothenburg", "In Gothenburg there is a park, and RUFUS likes Gothenburg."), ("park", "In Gothenburg there is a park, and RUFUS likes Gothenburg."), ("RUFUS", "In Gothenburg there is a park, and RUFUS likes Gothenburg."), ("likes", "In Gothenburg there is a park, and RUFUS likes Gothenburg.")]'
+    json "$out" 'd["violations"] == 0'
+    run --separate-stderr costeer audit "$file" --context "$context"
+    succeeded
+    [[ $output == *"words        5 of it in the answer, and in no request before:"*"  park: In Gothenburg there is a park, and RUFUS likes Gothenburg."* ]]
+    # what a later query has was said before it
+    { open "Hello"; correct 0 "Rufus" 7; close; open "Is Rufus at the park?"; correct 0 "At the park." 8; close; } >"$file"
+    audited 0
+    json "$out" '[w["word"] for w in d["context_words"]] == ["Rufus"]'
+    { open "Hello"; close; } >"$file"
+    audited 0
+    json "$out" 'd["context_words"] == []'
+}
+
 @test "parts of the answer that do not follow each other make no run" {
     { open "Hello"; correct 0 "My dog" 7; correct 5 " Rufus" 8; close; } >"$file"
     audited 0
