@@ -76,14 +76,15 @@ static const cs_option eval_options[] = {
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      COMMON(context_template),
-     .help = "Tasks generic, requests and cimemories: the user message with the context, with {context} and {query} in it; without: that of --framing"},
+     .help = "Tasks generic, requests and cimemories: the user message with the context, with {context} and {query} in it; "
+             "without: that of --framing"},
     {.name = "amateur-template",
      .kind = CS_OPTION_FILE,
      .value_name = "FILE",
      COMMON(amateur_template),
-     .help =
-         "The same tasks: the user message of the SLM without the context, with {query} in it; without: that of --framing, or the "
-         "query alone where --context-template is given"},
+     .help = "The same tasks: the user message of the SLM without the context, with {query} in it; without: that of --framing, "
+             "or the "
+             "query alone where --context-template is given"},
     {.name = "query-field",
      .kind = CS_OPTION_TEXT,
      .value_name = "NAME",

@@ -48,7 +48,7 @@ struct costeer_model {
     bool is_offloaded;
     bool is_vocab_only;
     int32_t ends_of_turn[2]; /* of the file's template and of the one that is used instead; −1: none that the vocabulary lacks */
-    cs_special special; /* control, unknown and user-defined tokens: a text can spell them */
+    cs_special special;      /* control, unknown and user-defined tokens: a text can spell them */
 };
 
 /* ---- llama.cpp's log --------------------------------------------------------------------------------------------- */
