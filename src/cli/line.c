@@ -314,7 +314,8 @@ static bool open_terminal(cs_line_reader *reader)
     (void)el_set(reader->edit, EL_PROMPT, prompt);
     (void)el_set(reader->edit, EL_GETCFN, get_character);
     (void)el_set(reader->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    (void)el_set(reader->edit, EL_ADDFN, "costeer-paste", "Insert what is pasted", insert_paste);
+    (void)el_wset(reader->edit, EL_ADDFN, L"costeer-paste", L"Insert what is pasted",
+                  insert_paste); /* el_set would leak copies */
     (void)el_set(reader->edit, EL_BIND, PASTE_BEGIN, "costeer-paste", NULL);
     cs_terminal_watch();
     load_history(reader);

@@ -61,7 +61,7 @@ static costeer_err leap(twins *t, const int32_t *tokens, size_t n, costeer_error
 
 static void assert_same_state(twins *t)
 {
-    costeer_delta a[N_EXPERTS], b[N_EXPERTS];
+    costeer_delta a[N_EXPERTS] = {0}, b[N_EXPERTS] = {0};
     costeer_delta_source *source = costeer_slm_delta_source(t->stepping);
     source->ops->read(source, a, N_EXPERTS);
     source = costeer_slm_delta_source(t->leaping);

@@ -156,7 +156,7 @@ static void test_device__without_the_cloud_the_slm_goes_on_with_the_context(void
         begin(slm, &amateur, &expert);
         costeer_delta_source *source = costeer_slm_delta_source(slm);
         for (int32_t i = 0; i < got.report.n_tokens; i++) {
-            costeer_delta delta;
+            costeer_delta delta = {0};
             source->ops->read(source, &delta, 1);
             assert_int_equal(got.positions[i].is_local, i >= fails_at);
             assert_true(i < fails_at ||

@@ -69,7 +69,7 @@ static int32_t draft(twins *t, int32_t n_max, bool is_private, double confidence
 /* Step both, compare all logits, and keep the plain one's: the amateur's, and the policy of the SLM with the contexts. */
 static void step_both(twins *t, int32_t token)
 {
-    costeer_delta a[N_EXPERTS], b[N_EXPERTS];
+    costeer_delta a[N_EXPERTS] = {0}, b[N_EXPERTS] = {0};
     step(t->plain, token);
     step(t->drafting, token);
     costeer_delta_source *source = costeer_slm_delta_source(t->plain);
@@ -300,7 +300,7 @@ static void test_slm__a_draft_longer_than_a_batch_takes_is_computed_in_pieces(vo
     assert_true(n > 0);
     for (int32_t i = 0; i <= n; i++) {
         const int32_t token = i == 0 ? 300 : drafts[i - 1];
-        costeer_delta deltas[COSTEER_DELTAS_MAX], expected;
+        costeer_delta deltas[COSTEER_DELTAS_MAX] = {0}, expected = {0};
         step(slm, token);
         step(plain, token);
         source->ops->read(source, deltas, COSTEER_DELTAS_MAX);

@@ -106,7 +106,7 @@ static answer reference_answer(size_t i, choose_fn *choose, const void *user)
     for (;;) {
         const int32_t position = (int32_t)out.n;
         costeer_distribution base;
-        costeer_delta delta;
+        costeer_delta delta = {0};
         assert_ok(costeer_cloud_next(it.llm, position, &base, &err), &err);
         source->ops->read(source, &delta, 1);
         const int32_t token = choose(base.base.values, &delta, n_vocab, log_policy, user);

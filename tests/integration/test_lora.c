@@ -127,7 +127,7 @@ static void test_lora__is_attached_to_the_slm_too(void **state)
     assert_ok(costeer_slm_set_prompts(slm, &prompt, &prompt, N_STEPS, &err), &err);
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     assert_ok(source->ops->begin(source, &err), &err);
-    costeer_delta delta;
+    costeer_delta delta = {0};
     source->ops->read(source, &delta, 1);
     float *expected = logits_of(tuned);
     for (int32_t t = 0; t < costeer_model_get_info(tuned)->n_vocab; t++) {

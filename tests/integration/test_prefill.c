@@ -66,7 +66,7 @@ static void assert_near(const float *a, const float *b)
 static void assert_equals_alone(costeer_slm *slm, const costeer_tokens *prompts)
 {
     costeer_delta_source *source = costeer_slm_delta_source(slm);
-    costeer_delta deltas[2];
+    costeer_delta deltas[2] = {0};
     cs_decoder *alone[3];
     for (int i = 0; i < 3; i++) {
         alone[i] = compute_alone(&prompts[i]);
@@ -149,7 +149,7 @@ static void test_prefill__prompts_have_threads_of_their_own_and_give_the_same_bi
 {
     (void)state;
     costeer_tokens prompts[2] = {make_prompt(20, 30, 1), make_prompt(20, 300, 2)};
-    costeer_delta deltas[2];
+    costeer_delta deltas[2] = {0};
     costeer_slm *slms[2];
     const int n_before = count_threads();
     for (int i = 0; i < 2; i++) {

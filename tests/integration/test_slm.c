@@ -51,7 +51,7 @@ static void test_slm__one_batch_gives_what_separate_contexts_give(void **state)
     begin(slm, &prompts[0], &prompts[1]);
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     for (int position = 0; position < 20; position++) {
-        costeer_delta deltas[2];
+        costeer_delta deltas[2] = {0};
         source->ops->read(source, deltas, 2);
         assert_ptr_equal(deltas[0].amateur, deltas[1].amateur);
         assert_same_logits(deltas[0].amateur, cs_decoder_logits(references[0], 0));
@@ -79,7 +79,7 @@ static void test_slm__a_prompt_longer_than_a_batch_gives_the_same_logits(void **
     costeer_slm *slm = create_slm(1, 1024);
     begin(slm, &amateur, &expert);
     assert_int_equal(costeer_slm_prefilled(slm), amateur.n + expert.n);
-    costeer_delta delta;
+    costeer_delta delta = {0};
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     source->ops->read(source, &delta, 1);
     cs_decoder *reference = create_reference(&amateur);
@@ -112,7 +112,7 @@ static void test_slm__a_second_query_computes_only_the_query(void **state)
         second[0].n - common_beginning(&first[0], &second[0]) + second[1].n - common_beginning(&first[1], &second[1]);
     assert_int_equal(costeer_slm_prefilled(slm), left);
     assert_true(left < second[1].n); /* less than the context alone */
-    costeer_delta delta;
+    costeer_delta delta = {0};
     costeer_delta_source *source = costeer_slm_delta_source(slm);
     source->ops->read(source, &delta, 1);
     cs_decoder *reference = create_reference(&second[1]);
@@ -150,7 +150,7 @@ static void test_slm__a_cancelled_begin_leaves_it_usable(void **state)
     assert_int_equal(source->ops->step(source, &(int32_t){300}, 1, &err), COSTEER_ECANCELED);
     costeer_slm_set_cancel(slm, NULL);
     begin(slm, &amateur, &expert);
-    costeer_delta delta;
+    costeer_delta delta = {0};
     source->ops->read(source, &delta, 1);
     cs_decoder *reference = create_reference(&expert);
     assert_same_logits(delta.expert, cs_decoder_logits(reference, 0));

@@ -124,7 +124,7 @@ static answer literal_answer(const char *query)
     for (;;) {
         const int32_t position = (int32_t)out.n;
         costeer_distribution base;
-        costeer_delta delta;
+        costeer_delta delta = {0};
         assert_ok(costeer_cloud_next(p.llm, position, &base, &err), &err);
         source->ops->read(source, &delta, 1);
         ftrl_oracle(&update, base.base.values, delta.expert, delta.amateur, n_vocab, log_policy);

@@ -20,7 +20,7 @@ static void test_fuse__every_isa_gives_the_same_bits(void **state)
     for (int round = 0; round < 400; round++) {
         const int32_t n = 1 + test_random_below(&r, round % 4 ? 80 : WIDE);
         const size_t n_deltas = (size_t)test_random_below(&r, 6);
-        costeer_delta deltas[5];
+        costeer_delta deltas[5] = {0};
         fill(&r, arrays, n, 30, 0);
         for (size_t j = 0; j < n_deltas; j++) {
             deltas[j] = (costeer_delta){.expert = arrays + (1 + 2 * j) * WIDE,
@@ -518,7 +518,7 @@ static void test_fuse__bad_arguments_are_named(void **state)
     (void)state;
     const float values[4] = {0, 1, 2, 3};
     const int32_t ids[2] = {1, 3}, negative[2] = {1, -1};
-    costeer_delta many[COSTEER_DELTAS_MAX + 1];
+    costeer_delta many[COSTEER_DELTAS_MAX + 1] = {0};
     for (size_t j = 0; j <= COSTEER_DELTAS_MAX; j++) {
         many[j] = (costeer_delta){.expert = values, .amateur = values, .weight = 1};
     }
@@ -548,7 +548,7 @@ static void test_fuse__takes_the_largest_number_of_deltas(void **state)
 {
     (void)state;
     const float base[2] = {5, 0}, expert[2] = {0, 1}, amateur[2] = {0, 0};
-    costeer_delta deltas[COSTEER_DELTAS_MAX];
+    costeer_delta deltas[COSTEER_DELTAS_MAX] = {0};
     for (size_t j = 0; j < COSTEER_DELTAS_MAX; j++) {
         deltas[j] = (costeer_delta){.expert = expert, .amateur = amateur, .weight = 1};
     }

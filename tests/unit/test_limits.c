@@ -29,7 +29,7 @@ static void compare_with_literal(struct test_random *r, int32_t n, bool with_inf
 {
     static float base[WIDE], expert[2][WIDE], amateur[2][WIDE];
     static double literal[WIDE], scores[WIDE], first[WIDE];
-    costeer_delta deltas[2];
+    costeer_delta deltas[2] = {0};
     literal_limited limited[2];
     const size_t n_deltas = 1 + (size_t)test_random_below(r, 2);
     fill(r, base, n, 12, -30);
