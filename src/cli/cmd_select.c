@@ -54,12 +54,12 @@ static const cs_option options[] = {
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      COMMON(pins),
-     .help = "Use parts with TEXT in them, whatever their score; ASCII letters in either case. Repeatable"},
+     .help = "Use parts with TEXT in them, whatever their score; ASCII letters in either case"},
     {.name = "drop",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      COMMON(drops),
-     .help = "Never use parts with TEXT in them or in a heading above, pinned or not. Repeatable"},
+     .help = "Never use parts with TEXT in them or in a heading above, pinned or not"},
     {.name = "threshold",
      .kind = CS_OPTION_REAL,
      .value_name = "NATS",
@@ -223,6 +223,10 @@ static int run(const cs_command *self, int argc, char **argv)
                                   "costeer-slm.gguf", 0, cs_progress_kind_of(s.settings.common.quiet, false), &s.model);
     }
     exit_code = exit_code == CS_EXIT_OK ? choose(&s) : exit_code;
+    if (exit_code == CS_EXIT_OK && s.inputs.all_contexts != NULL) {
+        const cs_chosen chosen = {.context = s.inputs.all_contexts, .selection = s.selection};
+        cs_use_tell_unused(&s.settings.common, &chosen, 1);
+    }
     exit_code = exit_code == CS_EXIT_OK ? print(&s) : exit_code;
     costeer_selection_dispose(&s.selection);
     costeer_selector_free(s.selector);

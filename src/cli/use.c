@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define FIELD(field) .offset = offsetof(cs_settings, field)
 
@@ -30,12 +31,12 @@ static const cs_option options[] = {
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      FIELD(pins),
-     .help = "With --use needed: use parts with TEXT in them, whatever the model says; ASCII letters in either case. Repeatable"},
+     .help = "With --use needed: use parts with TEXT in them, whatever the model says; ASCII letters in either case"},
     {.name = "drop",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      FIELD(drops),
-     .help = "With --use needed: never use parts with TEXT in them or in a heading above, pinned or not. Repeatable"},
+     .help = "With --use needed: never use parts with TEXT in them or in a heading above, pinned or not"},
     {.name = "selector",
      .kind = CS_OPTION_SLM,
      .value_name = "MODEL",
@@ -137,7 +138,7 @@ const char *cs_use_summary(const cs_use *use, char *buffer, size_t size)
         n += use->chosen[i].selection.n_used + use->chosen[i].selection.n_left;
     }
     buffer[0] = '\0';
-    if (use->selector != NULL) {
+    if (n > 0) {
         snprintf(buffer, size, ", %zu of %zu parts used", n_used, n);
     }
     return buffer;
@@ -158,8 +159,8 @@ static int show_chosen(const cs_chosen *of, FILE *terminal)
         (void)fputc('\n', terminal);
     }
     (void)fprintf(terminal,
-                  "%zu parts will be used, %zu stay. Numbers change parts, an empty line goes on, q ends: ", of->selection.n_used,
-                  of->selection.n_left);
+                  "%zu of %zu parts will be used. Numbers change parts, an empty line goes on, q ends: ", of->selection.n_used,
+                  of->selection.n_used + of->selection.n_left);
     return fflush(terminal);
 }
 
@@ -212,6 +213,47 @@ static int confirm_all(cs_use *use)
     }
     (void)fclose(terminal);
     return exit_code;
+}
+
+/* ---- what names no part ------------------------------------------------------------------------------------------ */
+
+static bool is_in_part(const cs_chosen *of, const char *text, bool is_heading_taken)
+{
+    const size_t n = strlen(text);
+    for (size_t i = 0; i < of->selection.parts.n; i++) {
+        const costeer_part *part = &of->selection.parts.items[i];
+        const bool is_taken = n > 0 && (is_heading_taken || costeer_part_is_choosable(part));
+        for (size_t at = part->begin; is_taken && at + n <= part->end; at++) {
+            if (strncasecmp(of->context + at, text, n) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void tell_unused_list(const char *option, const cs_option_list *texts, const cs_chosen *chosen, size_t n)
+{
+    const bool is_drop = strcmp(option, "--drop") == 0;
+    for (size_t t = 0; t < texts->n; t++) {
+        bool is_found = false;
+        for (size_t i = 0; i < n && !is_found; i++) {
+            is_found = is_in_part(&chosen[i], texts->items[t], is_drop);
+        }
+        if (!is_found) { /* the text may be private: it is not repeated */
+            (void)cs_fail(CS_EXIT_OK,
+                          "%s: no part has the text of number %zu, so it changes nothing; costeer select shows the parts", option,
+                          t + 1);
+        }
+    }
+}
+
+void cs_use_tell_unused(const cs_settings *settings, const cs_chosen *chosen, size_t n)
+{
+    if (!settings->quiet) {
+        tell_unused_list("--pin", &settings->pins, chosen, n);
+        tell_unused_list("--drop", &settings->drops, chosen, n);
+    }
 }
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
@@ -289,6 +331,9 @@ int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair,
     int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
     for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK; i++) {
         exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, i) : CS_EXIT_OK;
+    }
+    if (exit_code == CS_EXIT_OK) {
+        cs_use_tell_unused(settings, use->chosen, use->n);
     }
     if (exit_code == CS_EXIT_OK && settings->confirm) {
         exit_code = confirm_all(use);

@@ -41,10 +41,13 @@ int cs_use_check(const cs_settings *settings);
  */
 int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs);
 
+/** Unless --quiet: a line for each --pin and --drop whose text is in no part of what was chosen from. */
+void cs_use_tell_unused(const cs_settings *settings, const cs_chosen *chosen, size_t n);
+
 /** The field "selection": JSON null where everything is used. NULL when memory is out. */
 json_t *cs_use_describe(const cs_use *use);
 
-/** ", 3 of 9 parts used", or "" where everything is. Returns buffer. */
+/** ", 3 of 9 parts used", or "" where everything is, or nothing was there. Returns buffer. */
 const char *cs_use_summary(const cs_use *use, char *buffer, size_t size);
 
 /** A part as costeer select prints it. NULL when memory is out. */

@@ -65,6 +65,20 @@ setup() {
     failed_with 3 'tokens'
 }
 
+@test "a pin or drop that names no part is told, without its text" {
+    for command in "select" "generate --use needed --max-tokens 2"; do
+        # shellcheck disable=SC2086  # a command and its options
+        run --separate-stderr costeer $command --pin MILK --pin buy --drop coffee --drop me --drop '' --context "$notes" "$query"
+        [ "$status" -eq 0 ]
+        [ "$(grep -c 'no part has the text' <<<"$stderr")" -eq 3 ]
+        [[ $stderr == *'--pin: no part has the text of number 2,'* && $stderr == *'--drop: no part has the text of number 1,'* ]]
+        [[ $stderr == *'--drop: no part has the text of number 3,'* && $stderr != *coffee* ]]
+        # shellcheck disable=SC2086
+        run --separate-stderr costeer $command --quiet --drop coffee --context "$notes" "$query"
+        [ -z "$stderr" ]
+    done
+}
+
 @test "an empty context is left out, and nothing is asked" {
     : >"$notes"
     run --separate-stderr costeer select --json --context "$notes" "$query"
