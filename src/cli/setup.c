@@ -290,7 +290,8 @@ static int open_models(cs_setup *setup)
         setup->remote.sent = setup->settings.is_chat ? &setup->sent : NULL;
         exit_code = create_ensemble(setup);
     }
-    if (exit_code == CS_EXIT_OK) {
+    const bool is_chosen_later = setup->settings.is_chat && cs_use_is_on(&setup->settings); /* the whole need not fit */
+    if (exit_code == CS_EXIT_OK && !is_chosen_later) {
         exit_code = try_choices(setup);
     }
     if (exit_code == CS_EXIT_OK) {

@@ -122,6 +122,13 @@ setup() {
     grep -q "$(wc -c <"$notes" | awk '{print $1 - 1}') bytes, weight 1" "$out"
 }
 
+@test "chat takes notes longer than the window, of which only what is chosen has to fit" {
+    for i in {1..500}; do echo "- note $i about milk"; done >"$BATS_TEST_TMPDIR/long"
+    printf 'Write an invitation.\n/context %s\nPlan my day.\n' "$BATS_TEST_TMPDIR/long" |
+        costeer chat --verbose --use needed --pin 'note 12 ' --max-tokens 4 --context "$BATS_TEST_TMPDIR/long" >"$out" 2>"$out.err"
+    [ "$(grep -c ' 1 of 500 parts used' "$out.err")" -eq 2 ]
+}
+
 @test "the options of the choice need --use needed, and --confirm a terminal" {
     for option in "--pin x" "--drop x" "--selector $slm" --confirm; do
         # shellcheck disable=SC2086  # an option and its value
