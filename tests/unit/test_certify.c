@@ -23,7 +23,7 @@ static struct {
     int32_t ids[WIDE];
     float values[WIDE];
     float slm[4][WIDE];
-    costeer_delta deltas[2] = {0};
+    costeer_delta deltas[2];
     size_t n_deltas;
 } at;
 
