@@ -104,6 +104,10 @@ typedef struct costeer_eval_row {
     size_t n_writer;
     char **addressee; /**< [n_addressee] */
     size_t n_addressee;
+    char *chosen;       /**< what the methods are given in the material's place, see costeer_eval_row_choose(); NULL: all of it */
+    bool *is_chosen;    /**< [n_parts] parts with something of them in `chosen`; NULL likewise */
+    size_t n_used;      /**< parts chosen, as costeer_selection counts them */
+    size_t n_left;      /**< parts that stay */
     size_t n_cut;       /**< bytes that costeer_eval_fit_row() has taken from the material */
     int32_t max_tokens; /**< what costeer_eval_fit_row() found room for; 0: not fitted */
 } costeer_eval_row;
@@ -123,6 +127,21 @@ COSTEER_API void costeer_eval_row_dispose(costeer_eval_row *row);
 
 /** The user message with the context, n_cut bytes of the material left out. malloc'ed; NULL when memory is out. */
 COSTEER_API char *costeer_eval_row_message(const costeer_eval_row *row);
+
+/**
+ * Give the methods a choice of the context's parts instead of all of it: `text` takes the material's place in every prompt but
+ * the judge's, whose perplexity then compares runs. An empty text makes the prompts those of a row without a context.
+ *
+ * @param row        FIELDS or LABELLED
+ * @param text       copied
+ * @param is_chosen  [row->n_parts] which labelled parts are in it, copied; NULL when there are none
+ * @return COSTEER_OK; COSTEER_EINVAL: another shape's row; COSTEER_ENOMEM
+ */
+COSTEER_API costeer_err costeer_eval_row_choose(costeer_eval_row *row, const char *text, size_t n_used, size_t n_left,
+                                                const bool *is_chosen, costeer_error *err);
+
+/** The user message that the methods are given. malloc'ed; NULL when memory is out. */
+COSTEER_API char *costeer_eval_row_chosen_message(const costeer_eval_row *row);
 
 /** Write the hex SHA-256 of some bytes; what identifies a file of rows. False when OpenSSL fails. */
 COSTEER_API bool costeer_eval_hash(const void *bytes, size_t n_bytes, char hex[65]);

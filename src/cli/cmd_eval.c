@@ -30,6 +30,7 @@ typedef struct evaluation {
     cs_eval_rows rows;
     cs_pair pair;
     costeer_model *judge;
+    costeer_model *selector; /* of --selector; NULL: the SLM */
     cs_output audit;
     cs_remote remote;
     pthread_mutex_t connecting; /* guards remote and first */
@@ -73,7 +74,7 @@ static int check_options(const evaluation *e, const cs_arguments *arguments)
     if (s->common.audit != NULL && s->jobs > 1) {
         return cs_fail(CS_EXIT_USAGE, "--audit: needs --jobs 1, so that its lines stand in one order");
     }
-    return CS_EXIT_OK;
+    return cs_eval_use_check(s);
 }
 
 static int make_form(evaluation *e, const cs_arguments *arguments)
@@ -172,11 +173,21 @@ static bool uses_tuned(const costeer_method *method)
     return method->expert == COSTEER_SOURCE_SLM_TUNED;
 }
 
+static bool uses_selector(const cs_eval_settings *s)
+{
+    return strcmp(s->use, "needed") == 0;
+}
+
+static bool judges_by_slm(const cs_eval_settings *s)
+{
+    return uses_selector(s) && s->common.selector == NULL;
+}
+
 static int load_models(evaluation *e)
 {
     const cs_settings *s = &e->settings.common;
     cs_pair_needs needs = {.llm = cs_choices_any(&e->choices, costeer_method_uses_llm),
-                           .slm = cs_choices_any(&e->choices, costeer_method_uses_slm),
+                           .slm = cs_choices_any(&e->choices, costeer_method_uses_slm) || judges_by_slm(&e->settings),
                            .tuned = cs_choices_any(&e->choices, uses_tuned),
                            .map = cs_choices_any(&e->choices, needs_both),
                            .templates = &e->templates};
@@ -191,6 +202,9 @@ static int load_models(evaluation *e)
     if (exit_code == CS_EXIT_OK && e->settings.judge != NULL) {
         exit_code =
             cs_model_load(e->settings.judge, NULL, s->gpu_layers_llm, cs_progress_kind_of(s->quiet, s->verbose), &e->judge);
+    }
+    if (exit_code == CS_EXIT_OK && uses_selector(&e->settings) && s->selector != NULL) {
+        exit_code = cs_model_load(s->selector, NULL, s->gpu_layers_slm, cs_progress_kind_of(s->quiet, s->verbose), &e->selector);
     }
     return exit_code;
 }
@@ -301,6 +315,18 @@ static int fit_rows(evaluation *e)
                          : cs_fail(CS_EXIT_INPUT, "%s: no row that could be answered, of %zu", e->settings.data, e->rows.n_bad);
 }
 
+/* The model that is asked what is needed; NULL: none. */
+static const costeer_model *selector_of(const evaluation *e)
+{
+    const costeer_model *model = e->selector != NULL ? e->selector : e->pair.slm;
+    return uses_selector(&e->settings) ? model : NULL;
+}
+
+static int choose_parts(evaluation *e)
+{
+    return cs_eval_use_choose(&e->settings, selector_of(e), &e->rows);
+}
+
 static int open_folder(evaluation *e)
 {
     cs_eval_run run = {.settings = &e->settings,
@@ -311,6 +337,7 @@ static int open_folder(evaluation *e)
                        .pair = &e->pair,
                        .remote = &e->remote,
                        .judge = e->judge,
+                       .selector = selector_of(e),
                        .session = &e->session,
                        .templates = &e->templates,
                        .amateur_template = e->amateur_template,
@@ -412,8 +439,8 @@ static int read_rows(evaluation *e)
 
 static int run_steps(evaluation *e, const cs_arguments *arguments)
 {
-    static const step_fn steps[] = {make_items, read_rows,   open_cloud, load_models, create_eval,
-                                    fit_rows,   open_folder, run_rows,   finish};
+    static const step_fn steps[] = {make_items, read_rows,   open_cloud,   load_models, create_eval,
+                                    fit_rows,   open_folder, choose_parts, run_rows,    finish};
     int exit_code = check_options(e, arguments);
     if (exit_code == CS_EXIT_OK) {
         exit_code = make_form(e, arguments);
@@ -443,6 +470,7 @@ static int dispose(evaluation *e, int exit_code)
     cs_eval_folder_close(&e->folder);
     cs_eval_table_free(e->table);
     costeer_model_free(e->judge);
+    costeer_model_free(e->selector);
     cs_pair_dispose(&e->pair);
     cs_eval_rows_dispose(&e->rows);
     free(e->items);

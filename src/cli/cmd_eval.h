@@ -22,6 +22,7 @@ typedef struct cs_eval_settings {
     const char *out;
     const char *judge;
     bool pairwise;
+    const char *use; /**< all, needed or labelled */
     bool truncate_context;
     cs_option_list sweeps;
     const char *query_field;
@@ -120,6 +121,7 @@ typedef struct cs_eval_run {
     const cs_pair *pair;
     const cs_remote *remote;
     const costeer_model *judge;
+    const costeer_model *selector; /**< of --use needed; else NULL */
     const costeer_session_params *session;
     const cs_templates *templates;
     const char *amateur_template;
@@ -128,6 +130,20 @@ typedef struct cs_eval_run {
 
 /** NULL when memory is out. */
 json_t *cs_eval_describe(const cs_eval_run *run);
+
+/* ---- what of the contexts is used (cmd_eval_use.c) --------------------------------------------------------------- */
+
+/** Check --use against the task and the other options. Returns an exit code. */
+int cs_eval_use_check(const cs_eval_settings *settings);
+
+/**
+ * With --use needed or labelled: choose the parts of every row. The choices are kept in DIR/chosen.jsonl as they are made, and a
+ * run that goes on takes them from there.
+ *
+ * @param selector  the model that is asked; NULL with labelled
+ * @return an exit code
+ */
+int cs_eval_use_choose(const cs_eval_settings *settings, const costeer_model *selector, cs_eval_rows *rows);
 
 /* ---- how far it is (cmd_eval_progress.c) ------------------------------------------------------------------------- */
 

@@ -165,6 +165,13 @@ static int set_contract(json_t *object, const cs_eval_run *run)
     return failed;
 }
 
+static json_t *describe_use(const cs_eval_run *run)
+{
+    const bool is_needed = strcmp(run->settings->use, "needed") == 0;
+    return json_pack("{s:s, s:o}", "what", run->settings->use, "selector",
+                     is_needed ? describe_model(run->selector, NULL, run->settings->common.selector, true) : json_null());
+}
+
 /* What else the answers depend on. */
 static int set_rest(json_t *object, const cs_eval_run *run)
 {
@@ -179,6 +186,7 @@ static int set_rest(json_t *object, const cs_eval_run *run)
     failed |= json_object_set_new(object, "answer_prefix", text_or_null(s->common.answer_prefix));
     failed |= json_object_set_new(object, "amateur_template", text_or_null(run->amateur_template));
     failed |= json_object_set_new(object, "fields", describe_fields(run->form));
+    failed |= json_object_set_new(object, "use", describe_use(run));
     failed |= json_object_set_new(object, "pairwise", json_boolean(s->pairwise));
     failed |= json_object_set_new(object, "truncate_context", json_boolean(s->truncate_context));
     failed |= json_object_set_new(object, "sampler", describe_sampler(&run->session->sampler));

@@ -85,6 +85,20 @@ static const cs_option eval_options[] = {
      .help = "The same tasks: the user message of the SLM without the context, with {query} in it; without: that of --framing, "
              "or the "
              "query alone where --context-template is given"},
+    {.name = "use",
+     .kind = CS_OPTION_CHOICE,
+     .value_name = "WHAT",
+     .choices = "all|needed|labelled",
+     .default_value = "all",
+     FIELD(use),
+     .help =
+         "The same tasks: what of the contexts the methods are given. needed: what costeer select chooses; labelled: the parts "
+         "that the row labels as needed, as a choice without errors. The judge is given all"},
+    {.name = "selector",
+     .kind = CS_OPTION_SLM,
+     .value_name = "MODEL",
+     COMMON(selector),
+     .help = "With --use needed: the model that is asked, of any vocabulary; without: the SLM"},
     {.name = "query-field",
      .kind = CS_OPTION_TEXT,
      .value_name = "NAME",

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* An answer has at most max_tokens pieces, so this is never reached; it bounds what one answer may hold all the same. */
 #define ANSWER_BYTES_MAX ((size_t)256 << 20)
@@ -34,14 +35,15 @@ static bool on_position(const costeer_position *at, void *user)
 static costeer_err set_prompts(const costeer_eval *eval, costeer_ensemble *ensemble, const costeer_eval_row *row,
                                costeer_error *err)
 {
-    char *message = costeer_eval_row_message(row);
+    char *message = costeer_eval_row_chosen_message(row);
     if (message == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "eval", "no memory for a prompt");
     }
     const costeer_prompt with = cs_fit_make_prompt(&eval->fit, row, message, true);
     const costeer_prompt plain = cs_fit_make_prompt(&eval->fit, row, NULL, false);
     costeer_prompt amateur = plain;
-    amateur.query_template = eval->params.amateur_template;
+    /* Where nothing of the context is there, expert and amateur read the same, and nothing is steered. */
+    amateur.query_template = strcmp(message, row->query) != 0 ? eval->params.amateur_template : NULL;
     const costeer_ensemble_prompts prompts = {.plain = plain,
                                               .amateur = amateur,
                                               .with = &with,

@@ -105,6 +105,28 @@ static int set_answer(json_t *object, const cs_eval_answer *answer)
     return failed;
 }
 
+/* What was chosen of the row's context: counts of parts, and of the labelled ones how many of each label, and how many are used.
+ */
+static json_t *describe_choice(const costeer_eval_row *row)
+{
+    static const char *const names[] = {"needed", "fine", "inappropriate"};
+    if (row->chosen == NULL) {
+        return json_null();
+    }
+    json_t *object = json_pack("{s:I, s:I}", "used", (json_int_t)row->n_used, "left", (json_int_t)row->n_left);
+    for (size_t label = 0; label < 3 && row->is_chosen != NULL; label++) {
+        json_int_t n = 0;
+        json_int_t n_chosen = 0;
+        for (size_t i = 0; i < row->n_parts; i++) {
+            const bool is_one = row->parts[i].label == (costeer_fact_label)label;
+            n += is_one ? 1 : 0;
+            n_chosen += is_one && row->is_chosen[i] ? 1 : 0;
+        }
+        (void)json_object_set_new(object, names[label], json_pack("[I, I]", n_chosen, n));
+    }
+    return object;
+}
+
 costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *row, const costeer_eval_item *item,
                               const cs_eval_answer *answer, char **line, costeer_error *err)
 {
@@ -128,6 +150,7 @@ costeer_err cs_eval_line_make(const costeer_eval *eval, const costeer_eval_row *
     failed |= set_item(object, item);
     failed |= set_answer(object, answer);
     failed |= json_object_set_new(object, "truncated", json_boolean(row->n_cut > 0));
+    failed |= json_object_set_new(object, "choice", describe_choice(row));
     failed |= json_object_set_new(object, "exposure", number(answer->exposure));
     failed |= json_object_set_new(object, "judge", judged);
     failed |= json_object_set_new(object, "pairwise", compared);

@@ -401,34 +401,77 @@ costeer_err costeer_eval_row_parse(const costeer_eval_form *form, const char *te
 
 void costeer_eval_row_dispose(costeer_eval_row *row)
 {
-    char *const texts[] = {row->id, row->query, row->head, row->material, row->tail, row->context, row->reference};
+    char *const texts[] = {row->id, row->query, row->head, row->material, row->tail, row->context, row->reference, row->chosen};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         free(texts[i]);
     }
     free((void *)row->facts);
+    free(row->is_chosen);
     cs_row_free_labelled(row);
     *row = (costeer_eval_row){.line = 0};
 }
 
-char *costeer_eval_row_message(const costeer_eval_row *row)
+/* One text of three. malloc'ed. */
+static char *join_texts(const char *const texts[3])
 {
-    const char *texts[] = {row->head, row->material + row->n_cut, row->tail};
     size_t n[3];
     size_t n_all = 0;
     for (size_t i = 0; i < 3; i++) {
         n[i] = strlen(texts[i]);
         n_all += n[i];
     }
-    char *message = malloc(n_all + 1);
-    char *at = message;
-    for (size_t i = 0; message != NULL && i < 3; i++) {
+    char *joined = malloc(n_all + 1);
+    char *at = joined;
+    for (size_t i = 0; joined != NULL && i < 3; i++) {
         memcpy(at, texts[i], n[i]);
         at += n[i];
     }
-    if (message != NULL) {
+    if (joined != NULL) {
         *at = '\0';
     }
-    return message;
+    return joined;
+}
+
+char *costeer_eval_row_message(const costeer_eval_row *row)
+{
+    return join_texts((const char *const[3]){row->head, row->material + row->n_cut, row->tail});
+}
+
+char *costeer_eval_row_chosen_message(const costeer_eval_row *row)
+{
+    if (row->chosen == NULL) {
+        return costeer_eval_row_message(row);
+    }
+    return row->chosen[0] == '\0' ? strdup(row->query) : join_texts((const char *const[3]){row->head, row->chosen, row->tail});
+}
+
+costeer_err costeer_eval_row_choose(costeer_eval_row *row, const char *text, size_t n_used, size_t n_left, const bool *is_chosen,
+                                    costeer_error *err)
+{
+    if (row->context == NULL || strcmp(row->material, row->context) != 0 || row->n_cut > 0) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "line %lld: its context is not one text to choose from",
+                            (long long)row->line);
+    }
+    if (row->context[0] != '\0' && strstr(row->tail, row->context) != NULL) {
+        return cs_error_set(err, COSTEER_EINVAL, "eval", "line %lld: the template has {context} more than once",
+                            (long long)row->line);
+    }
+    char *chosen = strdup(text);
+    bool *kept = is_chosen != NULL && row->n_parts > 0 ? calloc(row->n_parts, sizeof *kept) : NULL;
+    if (chosen == NULL || (kept == NULL && is_chosen != NULL && row->n_parts > 0)) {
+        free(chosen);
+        return no_memory(err);
+    }
+    if (kept != NULL) {
+        memcpy(kept, is_chosen, row->n_parts * sizeof *kept);
+    }
+    free(row->chosen);
+    free(row->is_chosen);
+    row->chosen = chosen;
+    row->is_chosen = kept;
+    row->n_used = n_used;
+    row->n_left = n_left;
+    return COSTEER_OK;
 }
 
 bool costeer_eval_hash(const void *bytes, size_t n_bytes, char hex[65])

@@ -145,3 +145,52 @@ PY
     failed_with 2 'needs the LLM in this process'
     [ ! -e "$dir" ]
 }
+
+@test "--use: the methods get the chosen parts only, the choice is kept, and a run that goes on ends with the same bytes" {
+    {
+        row a dev "$good"
+        row b dev "$good"
+    } >"$data"
+    command=("${requests[@]}" --data "$data" --method slm+context --use labelled)
+    costeer "${command[@]}" --out "$dir" >/dev/null
+    json_lines "$dir/results.jsonl" 'all(x["choice"] == {"used": 1, "left": 1, "needed": [1, 1], "fine": [0, 0], "inappropriate": [0, 1]} for x in d)'
+    json_lines "$dir/chosen.jsonl" '[(x["row"], x["text"], x["labelled"]) for x in d] == [("a", "I am Ann.", [True, False]), ("b", "I am Ann.", [True, False])]'
+    json "$dir/run.json" 'd["use"] == {"what": "labelled", "selector": None}'
+    # the same answers as to notes that have the needed part alone
+    printf '%s\n' '{"id": "a", "query": "Write a card.", "context": "I am Ann."}' >"$BATS_TEST_TMPDIR/alone.jsonl"
+    costeer eval --task generic --max-tokens 24 --ctx-size 2048 --data "$BATS_TEST_TMPDIR/alone.jsonl" --method slm+context --out "$BATS_TEST_TMPDIR/alone" >/dev/null
+    python3 - "$dir/results.jsonl" "$BATS_TEST_TMPDIR/alone/results.jsonl" <<'PY'
+import json, sys
+a, b = (json.loads(open(name).readline())["answer"] for name in sys.argv[1:])
+assert a == b, (a, b)
+PY
+    # cut in the second choice and before the second answer
+    cp -r "$dir" "$dir.whole"
+    for file in chosen results; do
+        python3 -c 'import sys; t = open(sys.argv[1]).read(); open(sys.argv[1], "w").write(t[:len(t) * 3 // 4])' "$dir/$file.jsonl"
+    done
+    costeer "${command[@]}" --out "$dir" >/dev/null
+    cmp "$dir/results.jsonl" "$dir.whole/results.jsonl"
+    cmp "$dir/chosen.jsonl" "$dir.whole/chosen.jsonl"
+    # another choice than the row's is no choice of this run
+    sed -i 's/"row": "a"/"row": "z"/' "$dir/chosen.jsonl"
+    run --separate-stderr costeer "${command[@]}" --out "$dir"
+    [ "$status" -eq 3 ] && [[ $stderr == *"chosen.jsonl:1: not the choice that belongs there"* ]]
+}
+
+@test "--use needed asks a model, which run.json names; what does not go together is refused" {
+    row a dev "$good" >"$data"
+    costeer "${requests[@]}" --data "$data" --method costeer --use needed --out "$dir" >/dev/null
+    json "$dir/run.json" 'd["use"]["what"] == "needed" and d["use"]["selector"]["file_bytes"] > 0'
+    json_lines "$dir/results.jsonl" 'd[0]["choice"]["used"] + d[0]["choice"]["left"] == 2'
+    refused() { # refused MESSAGE OPTION…
+        local message=$1
+        shift
+        run --separate-stderr costeer eval --out "$BATS_TEST_TMPDIR/none" "$@"
+        [ "$status" -eq 2 ] && [[ $stderr == *"$message"* ]] && [ ! -e "$BATS_TEST_TMPDIR/none" ]
+    }
+    refused "published tasks use all" --task cogenesis --data "$data" --use needed
+    refused "have no labels" --task generic --data "$data" --use labelled
+    refused "needs --use needed" --task requests --data "$data" --selector "$COSTEER_MODELS_DIR/costeer-slm.gguf"
+    refused "chooses from whole contexts" --task requests --data "$data" --use needed --truncate-context
+}
