@@ -51,6 +51,7 @@ typedef struct costeer_model_info {
     const char *name;          /**< general.name, or "" */
     const char *architecture;  /**< general.architecture, for example "qwen2" */
     const char *description;   /**< llama.cpp's one-line description: size class and quantisation */
+    const char *role;          /**< costeer.role: what a model of this project was trained for, "llm" or "slm"; else "" */
     const char *chat_template; /**< the template's text, or NULL */
     const char *vocab_type;    /**< "BPE", "SPM", … */
     char vocab_sha256[65]; /**< hex SHA-256 of the token texts, in order of id, each preceded by its length (32-bit little-endian)

@@ -111,8 +111,9 @@ typedef struct costeer_selector_params {
  *
  * A question is a text with {request} and {part} in it, and may have {answer}, behind which the answer begins. The model's answer
  * is not written: its answer is log p(yes) − log p(no) of its next token, over all tokens that spell the words. The score is
- * that less the mean answer about some notes that no request needs, so that how readily a model says yes to a request does not
- * count. Several questions are averaged.
+ * measured between two kinds of notes that are asked about as well: 0 is the mean of such as no request needs, 1 the mean of such
+ * as say the request itself. So it does not count how readily a model says yes, nor how far its answers are apart. Several
+ * questions are averaged.
  *
  * @param model     the SLM, or any other: its vocabulary does not matter; must outlive the selector
  * @param params    NULL: defaults; copied, but for what its pointers point to
@@ -139,7 +140,7 @@ COSTEER_API const char *costeer_part_reason_name(costeer_part_reason reason);
 typedef struct costeer_select_request {
     const char *query;       /**< what is asked */
     const char *context;     /**< the private text */
-    double threshold;        /**< scores above it are used, in nats; NaN: COSTEER_SELECT_THRESHOLD */
+    double threshold;        /**< scores above it are used; NaN: COSTEER_SELECT_THRESHOLD */
     const char *const *pins; /**< [n_pins] parts with one of these texts in them are used; ASCII letters in either case */
     size_t n_pins;
     const char *const *drops; /**< [n_drops] parts with one of these, or below a heading with one, are not, pinned or not */
@@ -149,19 +150,23 @@ typedef struct costeer_select_request {
 /** What was chosen, owned by the caller; all-zero is an empty one. */
 typedef struct costeer_selection {
     costeer_parts parts;
-    double *scores;               /**< [parts.n] nats; NaN: the model was not asked about it */
-    double *answers;              /**< [parts.n] log p(yes) − log p(no); NaN likewise */
-    bool *is_used;                /**< [parts.n] the caller may change it: costeer_selection_update() */
+    double *scores;  /**< [parts.n] 0 as a note that no request needs, 1 as the request itself; NaN: not asked about */
+    double *answers; /**< [parts.n] log p(yes) − log p(no); NaN likewise */
+    bool *is_used;   /**< [parts.n] the caller may change it: costeer_selection_update() */
     costeer_part_reason *reasons; /**< [parts.n] */
     double threshold;             /**< that was used */
-    char *text;                   /**< the used parts with their headings; "" when none is */
-    size_t n_used;                /**< parts used, headings not counted */
-    size_t n_left;                /**< parts that stay, headings not counted */
-    size_t n_tokens;              /**< computed by the model */
+    double scale;    /**< nats between scores 0 and 1; below COSTEER_SELECT_SCALE_MIN the model does not judge; NaN: not asked */
+    char *text;      /**< the used parts with their headings; "" when none is */
+    size_t n_used;   /**< parts used, headings not counted */
+    size_t n_left;   /**< parts that stay, headings not counted */
+    size_t n_tokens; /**< computed by the model */
 } costeer_selection;
 
-/** Scores above this are used, in nats; measured (docs/selection.md). */
-#define COSTEER_SELECT_THRESHOLD 0.7
+/** Scores above this are used; measured (docs/selection.md). */
+#define COSTEER_SELECT_THRESHOLD 0.45
+
+/** A model with a smaller scale does not tell the request itself from a note about the weather: its scores are noise. */
+#define COSTEER_SELECT_SCALE_MIN 0.1
 
 /**
  * Choose the parts of a context that a request needs.

@@ -155,7 +155,7 @@ static int answer(turn *t, cs_cli_answer *out)
 {
     cs_setup *s = &t->chat->setup;
     memset(out, 0, sizeof *out);
-    if (!cs_use_is_on(&s->settings)) {
+    if (!cs_use_is_on(&s->use, &s->settings)) {
         return answer_with_inputs(t, out);
     }
     cs_inputs other;

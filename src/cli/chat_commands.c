@@ -95,7 +95,7 @@ static int take_contexts(cs_chat *chat, cs_inputs *fresh)
         return exit_code;
     }
     cs_inputs_swap_contexts(&s->inputs, fresh);
-    if (cs_use_is_on(&s->settings)) {
+    if (cs_use_is_on(&s->use, &s->settings)) {
         return CS_EXIT_OK; /* the whole need not fit: parts of it are tried at the next question */
     }
     exit_code = cs_setup_set_prompts(s);

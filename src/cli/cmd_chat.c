@@ -144,6 +144,7 @@ static int run(const cs_command *self, int argc, char **argv)
     if (!cs_options_parse(self, argc, argv, &chat.setup.settings, &arguments, &exit_code)) {
         return exit_code;
     }
+    chat.setup.settings.is_needed_default = true;
     chat.setup.settings.is_chat = true;
     exit_code = run_steps(&chat, &arguments);
     cs_chat_dispose(&chat);

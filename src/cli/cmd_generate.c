@@ -261,6 +261,7 @@ static int run(const cs_command *self, int argc, char **argv)
     if (!cs_options_parse(self, argc, argv, &g.setup.settings, &arguments, &exit_code)) {
         return exit_code;
     }
+    g.setup.settings.is_needed_default = true;
     exit_code = run_steps(&g, &arguments);
     cs_cli_answer_dispose(&g.answer);
     return cs_setup_dispose(&g.setup, exit_code);

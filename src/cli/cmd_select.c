@@ -244,7 +244,8 @@ const cs_command cs_command_select = {
     .summary = "show which parts of the notes a request needs",
     .description =
         "Splits the notes into parts (sentences, list items, \"key: value\" lines, records), asks a small model about each "
-        "whether a good answer to the query uses it, and prints every part with its score in nats; '+' marks those that would "
+        "whether a good answer to the query uses it, and prints every part with its score (0: as a note that no request needs, "
+        "1: as the request itself); '+' marks those that would "
         "be used. Nothing is answered and nothing is sent: all of it happens on this device.",
     .examples =
         "  costeer select --context notes.md --slm qwen2.5-0.5b-instruct-q4_0.gguf \"Write an invitation to my birthday.\"",

@@ -21,7 +21,8 @@ typedef struct cs_settings {
     int32_t gpu_layers_slm;
 
     cs_option_list contexts;
-    const char *use; /**< "all", "needed"; NULL where there is no such option */
+    const char *use;        /**< "all", "needed"; NULL: not given, or there is no such option */
+    bool is_needed_default; /**< without --use: as needed, if a model can judge; not an option */
     cs_option_list pins;
     cs_option_list drops;
     const char *selector;

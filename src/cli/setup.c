@@ -283,6 +283,9 @@ static int open_models(cs_setup *setup)
         exit_code = load_models(setup);
     }
     if (exit_code == CS_EXIT_OK) {
+        exit_code = cs_use_settle(&setup->use, &setup->settings, &setup->pair, cs_choices_any(&setup->choices, costeer_method_uses_slm));
+    }
+    if (exit_code == CS_EXIT_OK) {
         exit_code = setup->settings.is_chat ? CS_EXIT_OK : cs_setup_choose_parts(setup); /* chat: at every question */
     }
     if (exit_code == CS_EXIT_OK) {
@@ -290,7 +293,8 @@ static int open_models(cs_setup *setup)
         setup->remote.sent = setup->settings.is_chat ? &setup->sent : NULL;
         exit_code = create_ensemble(setup);
     }
-    const bool is_chosen_later = setup->settings.is_chat && cs_use_is_on(&setup->settings); /* the whole need not fit */
+    const bool is_chosen_later =
+        setup->settings.is_chat && cs_use_is_on(&setup->use, &setup->settings); /* the whole need not fit */
     if (exit_code == CS_EXIT_OK && !is_chosen_later) {
         exit_code = try_choices(setup);
     }

@@ -21,49 +21,60 @@ static const cs_option options[] = {
      .kind = CS_OPTION_CHOICE,
      .value_name = "WHAT",
      .choices = "all|needed",
-     .default_value = "all",
      FIELD(use),
      .help =
-         "What of the contexts is used. needed: before anything is sent, a small model on this device is asked about each part "
-         "whether the request needs it, as costeer select shows; the others are in no prompt. Contexts with a negative weight "
-         "are used whole"},
+         "all of the contexts, or what the request needs: before anything is sent, a model on this device is asked about each "
+         "part, as costeer select shows; the others are in no prompt. Without: needed in generate and chat where the model can "
+         "judge, else all"},
     {.name = "pin",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      FIELD(pins),
-     .help = "With --use needed: use parts with TEXT in them, whatever the model says; ASCII letters in either case"},
+     .help = "Use parts with TEXT in them, whatever the model says; ASCII letters in either case"},
     {.name = "drop",
      .kind = CS_OPTION_TEXTS,
      .value_name = "TEXT",
      FIELD(drops),
-     .help = "With --use needed: never use parts with TEXT in them or in a heading above, pinned or not"},
+     .help = "Never use parts with TEXT in them or in a heading above, pinned or not"},
     {.name = "selector",
      .kind = CS_OPTION_SLM,
      .value_name = "MODEL",
      FIELD(selector),
-     .help = "With --use needed: the model that is asked, of any vocabulary; without: the SLM"},
+     .help = "The model that is asked what is needed, of any vocabulary; without: the SLM"},
     {.name = "confirm",
      .kind = CS_OPTION_FLAG,
      FIELD(confirm),
-     .help = "With --use needed: show on the terminal what will be used, and let it be changed before anything is sent"},
+     .help = "Show on the terminal what will be used, and let it be changed before anything is sent"},
 };
 
 const cs_option_group cs_group_use = CS_OPTION_GROUP("What of the contexts is used", options);
 
-bool cs_use_is_on(const cs_settings *settings)
+/* The first option that makes sense with a choice of parts only; NULL: none. */
+static const char *given_option(const cs_settings *settings)
 {
-    return settings->use != NULL && strcmp(settings->use, "needed") == 0;
+    return settings->pins.n > 0         ? "--pin"
+           : settings->drops.n > 0      ? "--drop"
+           : settings->selector != NULL ? "--selector"
+           : settings->confirm          ? "--confirm"
+                                        : NULL;
+}
+
+/* True where the person asked for a choice: a model that cannot make it is an error then. */
+static bool is_asked_for(const cs_settings *settings)
+{
+    return (settings->use != NULL && strcmp(settings->use, "needed") == 0) || given_option(settings) != NULL;
+}
+
+bool cs_use_is_on(const cs_use *use, const cs_settings *settings)
+{
+    return is_asked_for(settings) || (settings->use == NULL && settings->is_needed_default && use->why_all == NULL);
 }
 
 int cs_use_check(const cs_settings *settings)
 {
-    const char *given = settings->pins.n > 0         ? "--pin"
-                        : settings->drops.n > 0      ? "--drop"
-                        : settings->selector != NULL ? "--selector"
-                        : settings->confirm          ? "--confirm"
-                                                     : NULL;
-    if (given != NULL && !cs_use_is_on(settings)) {
-        return cs_fail(CS_EXIT_USAGE, "%s: needs --use needed; with --use all every part is used", given);
+    const char *given = given_option(settings);
+    if (given != NULL && settings->use != NULL && strcmp(settings->use, "all") == 0) {
+        return cs_fail(CS_EXIT_USAGE, "%s: not with --use all, which uses every part", given);
     }
     return CS_EXIT_OK;
 }
@@ -116,7 +127,7 @@ static json_t *describe_chosen(const cs_chosen *of)
 
 json_t *cs_use_describe(const cs_use *use)
 {
-    if (use->selector == NULL) {
+    if (use->n == 0) {
         return json_null();
     }
     json_t *list = json_array();
@@ -258,6 +269,17 @@ void cs_use_tell_unused(const cs_settings *settings, const cs_chosen *chosen, si
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
+/* Without being asked for a choice: a model that cannot make one leaves everything in use, and it is said. */
+static int use_all(cs_use *use, const cs_settings *settings, const char *why)
+{
+    use->why_all = why;
+    if (!settings->quiet && (settings->verbose || cs_stderr_is_terminal())) {
+        (void)cs_fail(CS_EXIT_OK,
+                      "all parts of the contexts are used: %s which parts a request needs; name a model with --selector", why);
+    }
+    return CS_EXIT_OK;
+}
+
 static int create_selector(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
 {
     const costeer_model *model = pair->slm;
@@ -272,7 +294,11 @@ static int create_selector(cs_use *use, const cs_settings *settings, const cs_pa
     }
     const costeer_selector_params params = {.n_threads = settings->threads_prompt, .cancel = cs_interrupt_flag()};
     costeer_error err = {.code = COSTEER_OK};
-    return costeer_selector_create(model, &params, &use->selector, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+    if (costeer_selector_create(model, &params, &use->selector, &err) == COSTEER_OK) {
+        return CS_EXIT_OK;
+    }
+    return err.code == COSTEER_EMODEL && !is_asked_for(settings) ? use_all(use, settings, "the SLM cannot judge")
+                                                                 : cs_fail_error(&err);
 }
 
 static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *inputs, size_t i)
@@ -290,6 +316,10 @@ static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *input
     if (code != COSTEER_OK) {
         return code == COSTEER_ECANCELED ? cs_interrupt_exit_code()
                                          : cs_fail(cs_exit_code(code), "%s: %s", inputs->context_names[i], err.message);
+    }
+    if (!is_asked_for(settings) && of->selection.scale < COSTEER_SELECT_SCALE_MIN) {
+        costeer_selection_dispose(&of->selection);
+        return use_all(use, settings, "the SLM does not tell");
     }
     of->name = inputs->context_names[i];
     of->context = inputs->contexts[i];
@@ -320,16 +350,30 @@ static void forget(cs_use *use)
     }
     memset(use->chosen, 0, sizeof use->chosen);
     use->n = 0;
+    use->why_all = use->selector == NULL ? use->why_all : NULL; /* of one request */
+}
+
+int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
+{
+    const bool is_default = settings->use == NULL && settings->is_needed_default && !is_asked_for(settings);
+    if (!is_default || settings->contexts.n == 0) {
+        return CS_EXIT_OK;
+    }
+    if (pair->slm == NULL || !slm_has_weights) {
+        use->why_all = "no SLM was loaded";
+        return CS_EXIT_OK;
+    }
+    return costeer_model_get_info(pair->slm)->role[0] != '\0' ? use_all(use, settings, "the built-in models do not tell") : CS_EXIT_OK;
 }
 
 int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs)
 {
     forget(use);
-    if (!cs_use_is_on(settings) || inputs->n_contexts == 0) {
+    if (!cs_use_is_on(use, settings) || inputs->n_contexts == 0) {
         return CS_EXIT_OK;
     }
     int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
-    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK; i++) {
+    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && use->why_all == NULL; i++) {
         exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, i) : CS_EXIT_OK;
     }
     if (exit_code == CS_EXIT_OK) {

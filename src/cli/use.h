@@ -24,13 +24,20 @@ typedef struct cs_use {
     costeer_selector *selector;
     cs_chosen chosen[CS_OPTION_LIST_MAX];
     size_t n;
+    const char *why_all; /**< why everything is used though nobody said so; NULL: it is not */
 } cs_use;
 
-/** True with --use needed. */
-bool cs_use_is_on(const cs_settings *settings);
+/** True where parts are chosen: with --use needed or an option that changes the choice, or by default if the model can judge. */
+bool cs_use_is_on(const cs_use *use, const cs_settings *settings);
 
 /** Check the options against each other. Returns an exit code. */
 int cs_use_check(const cs_settings *settings);
+
+/**
+ * Once the models are loaded: without --use, see whether the SLM can judge at all. One that was trained for this project's published
+ * prompts cannot. Returns an exit code.
+ */
+int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights);
 
 /**
  * With --use needed: choose the parts of each context that is used, and put their text in the context's place; one of which

@@ -44,6 +44,7 @@ struct costeer_model {
     char name[128];
     char architecture[80];
     char description[128];
+    char role[32];
     int32_t n_ff;
     bool is_offloaded;
     bool is_vocab_only;
@@ -194,6 +195,7 @@ static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary
     costeer_model_info *info = &model->info;
     (void)llama_model_meta_val_str(model->llama, "general.name", model->name, sizeof model->name);
     (void)llama_model_meta_val_str(model->llama, "general.architecture", model->architecture, sizeof model->architecture);
+    (void)llama_model_meta_val_str(model->llama, "costeer.role", model->role, sizeof model->role);
     if (model->is_vocab_only) {
         (void)snprintf(model->description, sizeof model->description, "%.80s vocabulary", model->architecture);
     } else {
@@ -203,6 +205,7 @@ static costeer_err describe(costeer_model *model, const cs_gguf_summary *summary
     info->name = model->name;
     info->architecture = model->architecture;
     info->description = model->description;
+    info->role = model->role;
     info->chat_template = llama_model_chat_template(model->llama, NULL);
     info->vocab_type = vocab_type_name(llama_vocab_type(model->vocab));
     info->file_bytes = summary->file_bytes;

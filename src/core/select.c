@@ -325,6 +325,7 @@ costeer_err costeer_select(costeer_selector *selector, const costeer_select_requ
     size_t *asked = NULL;
     size_t n_asked = 0;
     const size_t n_max = (size_t)cs_selector_n_judged_max(selector, N_JUDGED_MAX);
+    out->scale = (double)NAN;
     out->threshold = isnan(request->threshold) ? COSTEER_SELECT_THRESHOLD : request->threshold;
     costeer_err code = costeer_parts_split(request->context, strlen(request->context), &out->parts, err);
     code = code == COSTEER_OK ? allocate(out, err) : code;

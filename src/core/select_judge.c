@@ -3,8 +3,9 @@
  * (template, question, request), so that this is computed once and copied; they run as sequences of shared batches, whose numbers
  * do not depend on each other.
  *
- * How readily a model says yes differs from request to request. So it is also asked about a few notes that no request needs, and
- * their mean is subtracted: one threshold serves all requests, and a part's score depends on no other part.
+ * How readily a model says yes differs from request to request, and how far its answers are apart from model to model. So it is
+ * also asked about notes that no request needs, which get 0 on the average, and about notes that say the request itself, which
+ * get 1: one threshold serves all requests and models, and a part's score depends on no other part.
  */
 #include "core/decoder.h"
 #include "core/model_internal.h"
@@ -26,13 +27,17 @@
 #define CTX_STEP 256
 
 #define N_STRANGE 4
+#define N_SURE    2
+#define N_ANCHORS (N_STRANGE + N_SURE)
 
-/* Notes that no request needs: what a model answers about them says how readily it says yes to this request. */
-static const char *const strange_notes[N_STRANGE] = {
+/* Notes that no request needs, then the beginnings of such as say the request itself. */
+static const char *const anchors[N_ANCHORS] = {
     "It rained on Tuesday.",
     "My cousin has a blue bicycle.",
     "I am annoyed with my boss.",
     "The shop on the corner closes at six.",
+    "I want this: ",
+    "",
 };
 
 /* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
@@ -150,7 +155,7 @@ int32_t cs_selector_n_judged_max(const costeer_selector *selector, int32_t other
 
 /* ---- prompts ----------------------------------------------------------------------------------------------------- */
 
-/* The prompts of one question, one for each part and then for each strange note. */
+/* The prompts of one question, one for each part and then for each anchor. */
 typedef struct prompts {
     costeer_tokens *items; /* [n] */
     size_t n;
@@ -186,16 +191,17 @@ static bool fill(const char *form, const char *query, const cs_buffer *part, cs_
     return ok;
 }
 
-/* What is asked about: a part, or behind these a strange note. */
-static costeer_err show(const cs_select_asked *of, size_t i, cs_buffer *out, costeer_error *err)
+/* What is asked about: a part, or after these an anchor. */
+static costeer_err show(const cs_select_asked *of, const char *query, size_t i, cs_buffer *out, costeer_error *err)
 {
     if (i < of->n) {
         return cs_select_show_part(of->text, of->parts, of->asked[i], out, err);
     }
-    const char *note = strange_notes[i - of->n];
+    const char *note = anchors[i - of->n];
+    const char *rest = i - of->n < N_STRANGE ? "" : query;
     out->n_bytes = 0;
-    return cs_buffer_append(out, note, strlen(note)) ? COSTEER_OK
-                                                     : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a note");
+    const bool ok = cs_buffer_append(out, note, strlen(note)) && cs_buffer_append(out, rest, strlen(rest));
+    return ok ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a note");
 }
 
 static costeer_err build(const costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
@@ -205,13 +211,13 @@ static costeer_err build(const costeer_selector *selector, const char *question,
     cs_buffer text = {.cap = SIZE_MAX / 4};
     const char *answer = strstr(question, "{answer}");
     costeer_err code = COSTEER_OK;
-    const size_t n = of->n + N_STRANGE;
+    const size_t n = of->n + N_ANCHORS;
     out->items = calloc(n, sizeof *out->items);
     if (out->items == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", n);
     }
     for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
-        code = show(of, i, &part, err);
+        code = show(of, query, i, &part, err);
         if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
             code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
         }
@@ -299,11 +305,11 @@ static costeer_err compute(costeer_selector *selector, const prompts *list, size
     return code;
 }
 
-/* The answers to one question about all parts and the strange notes, added to each one's sum. */
+/* The answers to one question about all parts and the anchors, added to each one's sum. */
 static costeer_err ask(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
                        double *sums, size_t *n_tokens, costeer_error *err)
 {
-    double *answers = calloc(of->n + N_STRANGE, sizeof *answers);
+    double *answers = calloc(of->n + N_ANCHORS, sizeof *answers);
     if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
@@ -313,7 +319,7 @@ static costeer_err ask(costeer_selector *selector, const char *question, const c
     for (size_t from = 0; from < list.n && code == COSTEER_OK; from += (size_t)selector->n_sequences) {
         code = compute(selector, &list, from, answers, n_tokens, err);
     }
-    for (size_t i = 0; i < of->n + N_STRANGE; i++) {
+    for (size_t i = 0; i < of->n + N_ANCHORS; i++) {
         sums[i] += answers[i];
     }
     dispose_prompts(&list);
@@ -324,7 +330,7 @@ static costeer_err ask(costeer_selector *selector, const char *question, const c
 costeer_err cs_selector_judge(costeer_selector *selector, const char *query, const cs_select_asked *of, costeer_selection *out,
                               costeer_error *err)
 {
-    double *answers = calloc(of->n + N_STRANGE, sizeof *answers);
+    double *answers = calloc(of->n + N_ANCHORS, sizeof *answers);
     if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
@@ -333,13 +339,16 @@ costeer_err cs_selector_judge(costeer_selector *selector, const char *query, con
         code = ask(selector, selector->params.questions[q], query, of, answers, &out->n_tokens, err);
     }
     double strange = 0.0;
-    for (size_t i = 0; i < of->n + N_STRANGE; i++) {
+    double sure = 0.0;
+    for (size_t i = 0; i < of->n + N_ANCHORS; i++) {
         answers[i] /= (double)selector->params.n_questions;
-        strange += i >= of->n ? answers[i] / (double)N_STRANGE : 0.0;
+        strange += i >= of->n && i < of->n + N_STRANGE ? answers[i] / (double)N_STRANGE : 0.0;
+        sure += i >= of->n + N_STRANGE ? answers[i] / (double)N_SURE : 0.0;
     }
+    out->scale = sure - strange;
     for (size_t i = 0; i < of->n && code == COSTEER_OK; i++) {
         out->answers[of->asked[i]] = answers[i];
-        out->scores[of->asked[i]] = answers[i] - strange;
+        out->scores[of->asked[i]] = (answers[i] - strange) / fmax(out->scale, COSTEER_SELECT_SCALE_MIN);
     }
     free(answers);
     return code;

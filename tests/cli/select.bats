@@ -129,11 +129,11 @@ setup() {
     [ "$(grep -c ' 1 of 500 parts used' "$out.err")" -eq 2 ]
 }
 
-@test "the options of the choice need --use needed, and --confirm a terminal" {
+@test "the options of the choice do not go with --use all, and --confirm needs a terminal" {
     for option in "--pin x" "--drop x" "--selector $slm" --confirm; do
         # shellcheck disable=SC2086  # an option and its value
-        run --separate-stderr costeer generate $option --context "$notes" "$query"
-        failed_with 2 'needs --use needed'
+        run --separate-stderr costeer generate --use all $option --context "$notes" "$query"
+        failed_with 2 'not with --use all'
     done
     run --separate-stderr setsid --wait "$COSTEER" generate --use needed --confirm --context "$notes" "$query"
     failed_with 2 'no terminal'
@@ -171,4 +171,19 @@ PY
     run confirm $'q\n'
     [ "$status" -eq 2 ]
     [[ $output == *'nothing was sent'* ]]
+}
+
+@test "without --use: the built-in models use everything and say so; an option of the choice asks for one" {
+    run --separate-stderr costeer generate --verbose --json --max-tokens 4 --context "$notes" "$query"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"all parts of the contexts are used: the built-in models do not tell which parts a request needs"* ]]
+    printf '%s' "$output" >"$out"
+    json "$out" 'd["selection"] is None'
+    run --separate-stderr costeer generate --json --max-tokens 4 --context "$notes" "$query"
+    [ "$status" -eq 0 ] && [ -z "$stderr" ]
+    printf '%s' "$output" >"$out"
+    costeer generate --json --max-tokens 4 --use all --context "$notes" "$query" >"$out.all"
+    json "$out" 'd["tokens"] == __import__("json").load(open("'"$out.all"'"))["tokens"]'
+    costeer generate --json --max-tokens 4 --pin milk --context "$notes" "$query" >"$out"
+    json "$out" 'any(p["reason"] == "pinned" and p["used"] for p in d["selection"][0]["parts"])'
 }

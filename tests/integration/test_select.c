@@ -79,7 +79,7 @@ static void test_select__a_score_depends_on_its_part_alone(void **state)
         char *alone = strndup(notes + part->begin, part->end - part->begin);
         costeer_selection one = choose(selector, (costeer_select_request){.context = alone, .threshold = (double)NAN});
         assert_int_equal(one.parts.n, 1);
-        assert_true(fabs(one.scores[0] - all.scores[i]) <= 4.0 * (double)LOGIT_TOLERANCE);
+        assert_true(fabs(one.scores[0] - all.scores[i]) <= 4.0 * (double)LOGIT_TOLERANCE / COSTEER_SELECT_SCALE_MIN);
         costeer_selection_dispose(&one);
         free(alone);
     }
@@ -87,25 +87,33 @@ static void test_select__a_score_depends_on_its_part_alone(void **state)
     costeer_selection_dispose(&all);
 }
 
-/* From all answers to one request the same is taken; from those to another, something else. */
-static void test_select__a_score_is_the_answer_less_a_constant_of_the_request(void **state)
+/* A score is the answer on a line through two means: of notes that no request needs, 0, and of notes that say the request, 1. */
+static void test_select__scores_lie_between_the_notes_that_are_known(void **state)
 {
     (void)state;
     costeer_selector *selector = create(NULL);
-    costeer_selection first = choose(selector, (costeer_select_request){.context = notes, .threshold = (double)NAN});
+    const char *known = "It rained on Tuesday.\nMy cousin has a blue bicycle.\nI am annoyed with my boss.\n"
+                        "The shop on the corner closes at six.\nI want this: Plan my day.\nPlan my day.\nMy name is Mia.\n";
+    costeer_selection of =
+        choose(selector, (costeer_select_request){.context = known, .query = "Plan my day.", .threshold = (double)NAN});
     costeer_selection other =
-        choose(selector, (costeer_select_request){.context = notes, .query = "Plan my day.", .threshold = (double)NAN});
-    const size_t one = find(&first, notes, "Mia");
-    for (size_t i = 0; i < first.parts.n; i++) {
-        if (!isnan(first.scores[i])) {
-            const double constant = first.answers[one] - first.scores[one];
-            assert_true(fabs(first.answers[i] - first.scores[i] - constant) <= 1e-9);
-            assert_true(first.answers[i] != other.answers[i]);
-        }
+        choose(selector, (costeer_select_request){.context = known, .query = "Sell it!", .threshold = (double)NAN});
+    assert_int_equal(of.parts.n, 7);
+    double strange = 0.0;
+    double sure = 0.0;
+    for (size_t i = 0; i < 6; i++) {
+        *(i < 4 ? &strange : &sure) += of.answers[i] / (i < 4 ? 4.0 : 2.0);
     }
-    assert_true(fabs(first.answers[one] - first.scores[one] - (other.answers[one] - other.scores[one])) > 1e-9);
+    const double tolerance = 8.0 * (double)LOGIT_TOLERANCE + 1e-9;
+    const double scale = fmax(of.scale, COSTEER_SELECT_SCALE_MIN);
+    assert_true(fabs(of.scale - (sure - strange)) <= tolerance);
+    for (size_t i = 0; i < 7; i++) {
+        assert_true(fabs(of.scores[i] * scale - (of.answers[i] - strange)) <= tolerance);
+        assert_true(of.answers[i] != other.answers[i]);
+    }
+    assert_true(of.scale != other.scale);
     costeer_selector_free(selector);
-    costeer_selection_dispose(&first);
+    costeer_selection_dispose(&of);
     costeer_selection_dispose(&other);
 }
 
@@ -200,7 +208,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_select__a_score_depends_on_its_part_alone),
-        cmocka_unit_test(test_select__a_score_is_the_answer_less_a_constant_of_the_request),
+        cmocka_unit_test(test_select__scores_lie_between_the_notes_that_are_known),
         cmocka_unit_test(test_select__thresholds_pins_and_drops),
         cmocka_unit_test(test_select__words_come_first_where_there_are_too_many),
         cmocka_unit_test(test_select__a_context_of_nothing_asks_nothing),
