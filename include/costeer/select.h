@@ -131,10 +131,11 @@ typedef enum costeer_part_reason {
     COSTEER_REASON_PINNED = 1,  /**< named by a pin */
     COSTEER_REASON_DROPPED = 2, /**< named by a drop */
     COSTEER_REASON_HEADING = 3, /**< used with a part that needs it, or not needed */
-    COSTEER_REASON_WORDS = 4    /**< too many parts to ask about all, and others share more words with the request */
+    COSTEER_REASON_WORDS = 4,   /**< too many parts to ask about all, and others share more words with the request */
+    COSTEER_REASON_KEPT = 5     /**< an earlier turn of the conversation used it; set by the caller */
 } costeer_part_reason;
 
-/** "score", "pinned", "dropped", "heading", "words"; "unknown" for a foreign number. */
+/** "score", "pinned", "dropped", "heading", "words", "kept"; "unknown" for a foreign number. */
 COSTEER_API const char *costeer_part_reason_name(costeer_part_reason reason);
 
 typedef struct costeer_select_request {

@@ -364,6 +364,25 @@ static int begin_anew(cs_chat *chat, const char *argument)
 {
     (void)argument;
     cs_chat_begin_anew(chat);
+    cs_use_begin_anew(&chat->setup.use);
+    return CS_EXIT_OK;
+}
+
+/* ---- /parts ------------------------------------------------------------------------------------------------------ */
+
+static int show_parts(cs_chat *chat, const char *argument)
+{
+    (void)argument;
+    const cs_use *use = &chat->setup.use;
+    for (size_t c = 0; c < use->n; c++) {
+        for (size_t i = 0; i < use->chosen[c].selection.parts.n; i++) {
+            cs_use_print_part(&use->chosen[c].selection, use->chosen[c].context, i, out_of(chat));
+        }
+    }
+    if (use->n == 0) {
+        const bool chooses = cs_use_is_on(use, &chat->setup.settings);
+        cs_output_print(out_of(chat), "%s\n", chooses ? "nothing was chosen yet" : "all parts of the contexts are used");
+    }
     return CS_EXIT_OK;
 }
 
@@ -378,6 +397,7 @@ static int help(cs_chat *chat, const char *argument);
 
 static const command commands[] = {
     {"context", "[+]FILE[:WEIGHT]", "steer by FILE; +: also; off: by none; alone: list", change_context},
+    {"parts", NULL, "what of the contexts the last answer was given, with + before it", show_parts},
     {"strength", "X", "weight of the contexts; alone: show it", change_strength},
     {"why", NULL, "what steering changed in the last answer", explain},
     {"compare", NULL, "the LLM's own answer to the last question", compare},

@@ -6,6 +6,7 @@
 
 #include "cli/message.h"
 #include "cli/signals.h"
+#include "util/buffer.h"
 
 #include <errno.h>
 #include <math.h>
@@ -13,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+/* Of a conversation's earlier questions, as much is shown to the selector. */
+#define EARLIER_BYTES_MAX ((size_t)2000)
 
 #define FIELD(field) .offset = offsetof(cs_settings, field)
 
@@ -93,18 +97,44 @@ json_t *cs_use_describe_part(const costeer_selection *of, const char *context, s
                      cs_json_text(context + part->begin, part->end - part->begin));
 }
 
-void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out)
+/* The length of the character at `at`, and whether a terminal would take it as a command (C0, DEL, C1). The text is UTF-8. */
+static size_t see_character(const char *at, size_t n, bool *is_control)
+{
+    const unsigned char c = (unsigned char)at[0];
+    const size_t length = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+    *is_control = c < 0x20 || c == 0x7F || (c == 0xC2 && n > 1 && (unsigned char)at[1] < 0xA0);
+    return length < n ? length : n;
+}
+
+/* The text of a part in one line, control characters as spaces. malloc'ed; NULL when memory is out. */
+static char *show_text(const costeer_selection *of, const char *context, size_t i)
 {
     const costeer_part *part = &of->parts.items[i];
+    char *line = malloc(part->end - part->begin + 1);
+    size_t n = 0;
+    for (size_t at = part->begin; line != NULL && at < part->end;) {
+        bool is_control;
+        const size_t length = see_character(context + at, part->end - at, &is_control);
+        memcpy(line + n, is_control ? " " : context + at, is_control ? 1 : length);
+        n += is_control ? 1 : length;
+        at += length;
+    }
+    if (line != NULL) {
+        line[n] = '\0';
+    }
+    return line;
+}
+
+void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out)
+{
     if (isnan(of->scores[i])) {
         cs_output_print(out, "%c       -  ", of->is_used[i] ? '+' : ' ');
     } else {
         cs_output_print(out, "%c %7.2f  ", of->is_used[i] ? '+' : ' ', of->scores[i]);
     }
-    for (size_t at = part->begin; at < part->end; at++) {
-        const unsigned char c = (unsigned char)context[at];
-        cs_output_write(out, c < 0x20 || c == 0x7F ? " " : &context[at], 1);
-    }
+    char *text = show_text(of, context, i);
+    cs_output_write(out, text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+    free(text);
     if (of->reasons[i] != COSTEER_REASON_SCORE) {
         cs_output_print(out, "  (%s)", costeer_part_reason_name(of->reasons[i]));
     }
@@ -161,13 +191,9 @@ static int show_chosen(const cs_chosen *of, FILE *terminal)
 {
     (void)fprintf(terminal, "%s:\n", of->name);
     for (size_t i = 0; i < of->selection.parts.n; i++) {
-        const costeer_part *part = &of->selection.parts.items[i];
-        (void)fprintf(terminal, "%4zu %c ", i + 1, of->selection.is_used[i] ? '+' : ' ');
-        for (size_t at = part->begin; at < part->end; at++) {
-            const unsigned char c = (unsigned char)of->context[at];
-            (void)fputc(c < 0x20 || c == 0x7F ? ' ' : c, terminal);
-        }
-        (void)fputc('\n', terminal);
+        char *text = show_text(&of->selection, of->context, i);
+        (void)fprintf(terminal, "%4zu %c %s\n", i + 1, of->selection.is_used[i] ? '+' : ' ', text != NULL ? text : "");
+        free(text);
     }
     (void)fprintf(terminal,
                   "%zu of %zu parts will be used. Numbers change parts, an empty line goes on, q ends: ", of->selection.n_used,
@@ -175,19 +201,24 @@ static int show_chosen(const cs_chosen *of, FILE *terminal)
     return fflush(terminal);
 }
 
-/* Turn the parts that a line of numbers names; false: something in it is no number of a part. */
+/* Turn the parts that a line of numbers names. False, and nothing is turned: something in it is no number of a part. */
 static bool turn_parts(costeer_selection *of, char *line)
 {
-    bool ok = true;
+    bool *turned = calloc(of->parts.n + 1, sizeof *turned);
+    bool ok = turned != NULL;
     char *rest = NULL;
     for (char *word = strtok_r(line, " ,\t\n", &rest); word != NULL && ok; word = strtok_r(NULL, " ,\t\n", &rest)) {
         char *end;
         const unsigned long number = strtoul(word, &end, 10);
         ok = *end == '\0' && number >= 1 && number <= of->parts.n && costeer_part_is_choosable(&of->parts.items[number - 1]);
         if (ok) {
-            of->is_used[number - 1] = !of->is_used[number - 1];
+            turned[number - 1] = !turned[number - 1];
         }
     }
+    for (size_t i = 0; i < of->parts.n && ok; i++) {
+        of->is_used[i] = of->is_used[i] != turned[i];
+    }
+    free(turned);
     return ok;
 }
 
@@ -301,10 +332,99 @@ static int create_selector(cs_use *use, const cs_settings *settings, const cs_pa
                                                                  : cs_fail_error(&err);
 }
 
-static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *inputs, size_t i)
+/* ---- a conversation ---------------------------------------------------------------------------------------------- */
+
+/* What is judged: a question of a conversation is not understood without those before it ("shorter, please"). malloc'ed. */
+static char *make_request(const cs_inputs *inputs)
+{
+    cs_buffer text = {.cap = SIZE_MAX / 4};
+    const cs_messages *conversation = &inputs->conversation;
+    bool ok = true;
+    for (size_t i = 0; i < conversation->n_turns && ok; i++) {
+        const costeer_message *turn = &conversation->turns[i];
+        if (strcmp(turn->role, "user") == 0 && turn->content != inputs->query) {
+            ok = cs_buffer_append(&text, turn->content, strlen(turn->content)) && cs_buffer_append(&text, "\n", 1);
+        }
+    }
+    size_t from = text.n_bytes > EARLIER_BYTES_MAX ? text.n_bytes - EARLIER_BYTES_MAX : 0; /* the latest */
+    while (from > 0 && from < text.n_bytes && ((unsigned char)text.bytes[from] & 0xC0U) == 0x80U) {
+        from++;
+    }
+    ok = ok && cs_buffer_append(&text, inputs->query, strlen(inputs->query) + 1);
+    char *request = ok ? strdup(text.bytes + from) : NULL;
+    cs_buffer_dispose(&text);
+    return request;
+}
+
+static bool is_kept(const cs_use *use, const char *text, size_t n_bytes)
+{
+    bool found = false;
+    for (size_t i = 0; i < use->n_kept && !found; i++) {
+        found = strlen(use->kept[i]) == n_bytes && memcmp(use->kept[i], text, n_bytes) == 0;
+    }
+    return found;
+}
+
+/* What an earlier turn used stays in use: the conversation goes on from an answer that says it. */
+static int use_kept(const cs_use *use, const cs_settings *settings, const char *context, costeer_selection *of)
+{
+    costeer_error err = {.code = COSTEER_OK};
+    for (size_t i = 0; i < of->parts.n && settings->is_chat; i++) {
+        const costeer_part *part = &of->parts.items[i];
+        const bool can_be = of->reasons[i] != COSTEER_REASON_DROPPED && costeer_part_is_choosable(part);
+        if (can_be && !of->is_used[i] && is_kept(use, context + part->begin, part->end - part->begin)) {
+            of->is_used[i] = true;
+            of->reasons[i] = COSTEER_REASON_KEPT;
+        }
+    }
+    return costeer_selection_update(of, context, &err) == COSTEER_OK ? CS_EXIT_OK : cs_fail_error(&err);
+}
+
+void cs_use_begin_anew(cs_use *use)
+{
+    for (size_t i = 0; i < use->n_kept; i++) {
+        free(use->kept[i]);
+    }
+    free(use->kept);
+    use->kept = NULL;
+    use->n_kept = 0;
+}
+
+/* Remember the used parts of one context. */
+static bool keep_parts(cs_use *use, const cs_chosen *chosen)
+{
+    const costeer_selection *of = &chosen->selection;
+    char **grown = realloc(use->kept, (use->n_kept + of->n_used + 1) * sizeof *grown);
+    bool ok = grown != NULL;
+    use->kept = ok ? grown : use->kept;
+    for (size_t i = 0; i < of->parts.n && ok; i++) {
+        const costeer_part *part = &of->parts.items[i];
+        if (of->is_used[i] && costeer_part_is_choosable(part)) {
+            use->kept[use->n_kept] = strndup(chosen->context + part->begin, part->end - part->begin);
+            ok = use->kept[use->n_kept] != NULL;
+            use->n_kept += ok ? 1 : 0;
+        }
+    }
+    return ok;
+}
+
+/* What is used now is kept for the turns to come. */
+static int keep_used(cs_use *use, const cs_settings *settings)
+{
+    bool ok = true;
+    cs_use_begin_anew(use);
+    for (size_t i = 0; i < use->n && settings->is_chat && ok; i++) {
+        ok = keep_parts(use, &use->chosen[i]);
+    }
+    return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+}
+
+/* ---- choosing ---------------------------------------------------------------------------------------------------- */
+
+static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *inputs, const char *query, size_t i)
 {
     cs_chosen *of = &use->chosen[use->n];
-    const costeer_select_request request = {.query = inputs->query,
+    const costeer_select_request request = {.query = query,
                                             .context = inputs->contexts[i],
                                             .threshold = (double)NAN,
                                             .pins = settings->pins.items,
@@ -320,6 +440,10 @@ static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *input
     if (!is_asked_for(settings) && of->selection.scale < COSTEER_SELECT_SCALE_MIN) {
         costeer_selection_dispose(&of->selection);
         return use_all(use, settings, "the SLM does not tell");
+    }
+    const int exit_code = use_kept(use, settings, inputs->contexts[i], &of->selection);
+    if (exit_code != CS_EXIT_OK) {
+        return exit_code;
     }
     of->name = inputs->context_names[i];
     of->context = inputs->contexts[i];
@@ -363,7 +487,8 @@ int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair,
         use->why_all = "no SLM was loaded";
         return CS_EXIT_OK;
     }
-    return costeer_model_get_info(pair->slm)->role[0] != '\0' ? use_all(use, settings, "the built-in models do not tell") : CS_EXIT_OK;
+    return costeer_model_get_info(pair->slm)->role[0] != '\0' ? use_all(use, settings, "the built-in models do not tell")
+                                                              : CS_EXIT_OK;
 }
 
 int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs)
@@ -373,21 +498,28 @@ int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair,
         return CS_EXIT_OK;
     }
     int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
-    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && use->why_all == NULL; i++) {
-        exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, i) : CS_EXIT_OK;
+    char *query = make_request(inputs);
+    if (query == NULL && exit_code == CS_EXIT_OK) {
+        exit_code = cs_fail(CS_EXIT_INTERNAL, "out of memory");
     }
+    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && use->why_all == NULL; i++) {
+        exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, query, i) : CS_EXIT_OK;
+    }
+    free(query);
     if (exit_code == CS_EXIT_OK) {
         cs_use_tell_unused(settings, use->chosen, use->n);
     }
     if (exit_code == CS_EXIT_OK && settings->confirm) {
         exit_code = confirm_all(use);
     }
+    exit_code = exit_code == CS_EXIT_OK ? keep_used(use, settings) : exit_code;
     return exit_code == CS_EXIT_OK ? replace(use, inputs) : exit_code;
 }
 
 void cs_use_dispose(cs_use *use)
 {
     forget(use);
+    cs_use_begin_anew(use);
     costeer_selector_free(use->selector);
     costeer_model_free(use->model);
     memset(use, 0, sizeof *use);

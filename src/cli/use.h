@@ -24,6 +24,8 @@ typedef struct cs_use {
     costeer_selector *selector;
     cs_chosen chosen[CS_OPTION_LIST_MAX];
     size_t n;
+    char **kept; /**< [n_kept] texts of the parts that the last turn of a conversation used */
+    size_t n_kept;
     const char *why_all; /**< why everything is used though nobody said so; NULL: it is not */
 } cs_use;
 
@@ -62,6 +64,9 @@ json_t *cs_use_describe_part(const costeer_selection *of, const char *context, s
 
 /** Print a part in one line, with '+' where it is used. */
 void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out);
+
+/** Forget what earlier turns of a conversation used. */
+void cs_use_begin_anew(cs_use *use);
 
 void cs_use_dispose(cs_use *use);
 

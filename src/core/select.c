@@ -24,7 +24,7 @@ const char *costeer_part_kind_name(costeer_part_kind kind)
 
 const char *costeer_part_reason_name(costeer_part_reason reason)
 {
-    static const char *const names[] = {"score", "pinned", "dropped", "heading", "words"};
+    static const char *const names[] = {"score", "pinned", "dropped", "heading", "words", "kept"};
     return (size_t)reason < sizeof names / sizeof names[0] ? names[reason] : "unknown";
 }
 

@@ -139,6 +139,28 @@ setup() {
     failed_with 2 'no terminal'
 }
 
+@test "chat: what an answer was given stays for the next one, /parts shows it, and /new forgets it" {
+    python3 - "$COSTEER_MODELS_DIR/eval/prompts.jsonl" >"$BATS_TEST_TMPDIR/many" <<'PY'
+import json, sys
+lines = [x.strip("-* ") for row in open(sys.argv[1], encoding="utf-8") for x in json.loads(row)["context"].split("\n")]
+print("\n".join("- " + x for x in [x for x in lines if x and x[-1] != ":"][:40]))
+PY
+    printf 'Plan my day.\n/parts\nExplain the difference between a comet and an asteroid in ten sentences.\n/parts\n/new\nWrite a song for her.\n/parts\n' |
+        costeer chat --use needed --max-tokens 1 --context "$BATS_TEST_TMPDIR/many" >"$out"
+    python3 - "$out" <<'PY'
+import re, sys
+found = [re.search(r"^([+ ]) +(-?[0-9.]+)  (- .*?)(  \((\w+)\))?$", line.rstrip("\n")) for line in open(sys.argv[1], encoding="utf-8")]
+found = [f for f in found if f]
+assert len(found) == 120
+first, second, anew = ([(f[1] == "+", f[5]) for f in found[i:i + 40]] for i in (0, 40, 80))
+used = {i for i in range(40) if first[i][0]}
+kept = {i for i in range(40) if second[i][1] == "kept"}
+assert kept and kept <= used, (used, kept)
+assert all(second[i][0] for i in used)                 # nothing that was used goes
+assert all(reason is None for _, reason in anew)       # a new conversation keeps nothing
+PY
+}
+
 # confirm KEYS: what generate says to a person who types them.
 confirm() {
     python3 - "$1" "$COSTEER" generate --json --use needed --drop tea --pin Mia --confirm --max-tokens 4 --context "$notes" "$query" <<'PY'
