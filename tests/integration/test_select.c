@@ -177,6 +177,35 @@ static void test_select__a_context_of_nothing_asks_nothing(void **state)
     costeer_selection_dispose(&selection);
 }
 
+/* What does not fit the model is judged by its beginning; a request of more than half the model is also asked about in itself. */
+static void test_select__what_is_too_long_is_judged_by_its_beginning(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    const size_t n_window = (size_t)costeer_model_get_info(model)->n_ctx_train;
+    char *words = long_text(model, n_window);
+    const size_t n = strlen(words);
+    costeer_selection whole = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_int_equal(whole.parts.n, 1);
+    memset(words + n - 100, 'x', 100);
+    costeer_selection other_end = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_true(fabs(whole.answers[0] - other_end.answers[0]) <= 2.0 * (double)LOGIT_TOLERANCE);
+    memset(words, 'x', 40);
+    costeer_selection other_start = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_true(fabs(whole.answers[0] - other_start.answers[0]) > 2.0 * (double)LOGIT_TOLERANCE);
+    free(words);
+    words = long_text(model, n_window * 2 / 3);
+    costeer_selection asked =
+        choose(selector, (costeer_select_request){.context = "A.", .query = words, .threshold = (double)NAN});
+    assert_true(isfinite(asked.scores[0]));
+    free(words);
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&whole);
+    costeer_selection_dispose(&other_end);
+    costeer_selection_dispose(&other_start);
+    costeer_selection_dispose(&asked);
+}
+
 static void test_select__failures_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -212,6 +241,7 @@ int main(void)
         cmocka_unit_test(test_select__thresholds_pins_and_drops),
         cmocka_unit_test(test_select__words_come_first_where_there_are_too_many),
         cmocka_unit_test(test_select__a_context_of_nothing_asks_nothing),
+        cmocka_unit_test(test_select__what_is_too_long_is_judged_by_its_beginning),
         cmocka_unit_test(test_select__failures_leave_nothing_behind),
     };
     return cmocka_run_group_tests_name("select", tests, load, unload);
