@@ -183,14 +183,19 @@ static void test_select__what_is_too_long_is_judged_by_its_beginning(void **stat
     (void)state;
     costeer_selector *selector = create(NULL);
     const size_t n_window = (size_t)costeer_model_get_info(model)->n_ctx_train;
-    char *words = long_text(model, n_window);
-    const size_t n = strlen(words);
+    static const char hanzi[] = "我"; /* more than one token each: two thousand bytes do not fit */
+    const size_t n = n_window * (sizeof hanzi - 1);
+    char *words = calloc(n + 1, 1);
+    assert_non_null(words);
+    for (size_t at = 0; at < n; at += sizeof hanzi - 1) {
+        memcpy(words + at, hanzi, sizeof hanzi - 1);
+    }
     costeer_selection whole = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
     assert_int_equal(whole.parts.n, 1);
-    memset(words + n - 100, 'x', 100);
+    memset(words + n - 99, 'x', 99);
     costeer_selection other_end = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
     assert_true(fabs(whole.answers[0] - other_end.answers[0]) <= 2.0 * (double)LOGIT_TOLERANCE);
-    memset(words, 'x', 40);
+    memset(words, 'x', 39);
     costeer_selection other_start = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
     assert_true(fabs(whole.answers[0] - other_start.answers[0]) > 2.0 * (double)LOGIT_TOLERANCE);
     free(words);
