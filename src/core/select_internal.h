@@ -57,8 +57,8 @@ typedef struct cs_select_question {
 /** Models with a window of at least so many tokens are shown examples, which take 600 of it. */
 #define CS_SELECT_EXAMPLES_WINDOW 2048
 
-/** The question that serves best (select_questions.c), for a window in tokens; 0: unknown. */
-const cs_select_question *cs_select_own_question(int32_t n_window);
+/** The project's own questions (select_questions.c) [*n], for a model with a window in tokens; 0: unknown. */
+const cs_select_question *cs_select_own_questions(int32_t n_window, size_t *n);
 
 /** Some parts of a text. */
 typedef struct cs_select_asked {

@@ -351,13 +351,15 @@ costeer_err cs_selector_judge(costeer_selector *selector, const char *query, con
     if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
-    const bool is_own = selector->params.n_questions == 0;
-    const size_t n_questions = is_own ? 1 : selector->params.n_questions;
+    size_t n_questions = selector->params.n_questions;
+    const cs_select_question *own = NULL;
+    if (n_questions == 0) {
+        own = cs_select_own_questions(costeer_model_get_info(selector->model)->n_ctx_train, &n_questions);
+    }
     costeer_err code = COSTEER_OK;
     for (size_t q = 0; q < n_questions && code == COSTEER_OK; q++) {
-        const cs_select_question given = {.form = is_own ? NULL : selector->params.questions[q]};
-        const cs_select_question *own = cs_select_own_question(costeer_model_get_info(selector->model)->n_ctx_train);
-        code = ask(selector, is_own ? own : &given, query, of, answers, &out->n_tokens, err);
+        const cs_select_question question = own != NULL ? own[q] : (cs_select_question){.form = selector->params.questions[q]};
+        code = ask(selector, &question, query, of, answers, &out->n_tokens, err);
     }
     double strange = 0.0;
     double sure = 0.0;

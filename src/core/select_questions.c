@@ -53,18 +53,15 @@ static const costeer_message examples[] = {
 };
 /* clang-format on */
 
-static const cs_select_question with_examples = {
-    .form = "Request: {request}\nNote: {part}",
-    .turns = examples,
-    .n_turns = sizeof examples / sizeof examples[0],
+/* Two that err in different places: their mean tells better than each of them. */
+static const cs_select_question own[] = {
+    {.form = "Request: {request}\n\nA note of the writer: {part}\n\nWould a good answer to the request use this note? Answer Yes "
+             "or No."},
+    {.form = "Request: {request}\nNote: {part}", .turns = examples, .n_turns = sizeof examples / sizeof examples[0]},
 };
 
-static const cs_select_question alone = {
-    .form = "Request: {request}\n\nA note of the writer: {part}\n\nWould a good answer to the request use this note? Answer Yes "
-            "or No.",
-};
-
-const cs_select_question *cs_select_own_question(int32_t n_window)
+const cs_select_question *cs_select_own_questions(int32_t n_window, size_t *n)
 {
-    return n_window > 0 && n_window < CS_SELECT_EXAMPLES_WINDOW ? &alone : &with_examples;
+    *n = n_window > 0 && n_window < CS_SELECT_EXAMPLES_WINDOW ? 1 : 2;
+    return own;
 }
