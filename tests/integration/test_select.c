@@ -1,4 +1,5 @@
 /* Choosing parts with a model: the built-in SLM, whose judgement means nothing, but whose numbers must be right. */
+#include "core/select_internal.h"
 #include "support/models.h"
 
 #include <math.h>
@@ -211,6 +212,41 @@ static void test_select__what_is_too_long_is_judged_by_its_beginning(void **stat
     costeer_selection_dispose(&asked);
 }
 
+/* Examples are put as a conversation, as often Yes as No, to models that have room for them. */
+static void test_select__large_models_are_shown_examples(void **state)
+{
+    (void)state;
+    size_t n;
+    (void)cs_select_own_questions(CS_SELECT_EXAMPLES_WINDOW - 1, &n);
+    assert_int_equal(n, 1);
+    (void)cs_select_own_questions(0, &n);
+    assert_int_equal(n, 2);
+    const cs_select_question *own = cs_select_own_questions(CS_SELECT_EXAMPLES_WINDOW, &n);
+    assert_int_equal(n, 2);
+    assert_int_equal(own[0].n_turns, 0);
+    size_t n_yes = 0;
+    for (size_t i = 0; i < own[1].n_turns; i++) {
+        const costeer_message *turn = &own[1].turns[i];
+        const bool is_answer = i % 2 == 1;
+        assert_string_equal(turn->role, is_answer ? "assistant" : "user");
+        n_yes += strcmp(turn->content, "Yes") == 0 ? 1 : 0;
+        assert_true(is_answer ? strcmp(turn->content, "Yes") == 0 || strcmp(turn->content, "No") == 0
+                              : strstr(turn->content, "Request: ") != NULL && strstr(turn->content, "\nNote: ") != NULL);
+    }
+    assert_int_equal(4 * n_yes, own[1].n_turns);
+    costeer_tokens without = {.n = 0};
+    costeer_tokens with = {.n = 0};
+    costeer_error err = {.code = COSTEER_OK};
+    costeer_prompt prompt = {.query = query};
+    assert_ok(costeer_prompt_build(model, &prompt, &without, &err), &err);
+    prompt.turns = own[1].turns;
+    prompt.n_turns = own[1].n_turns;
+    assert_ok(costeer_prompt_build(model, &prompt, &with, &err), &err);
+    assert_true(with.n > without.n + 400);
+    costeer_tokens_dispose(&without);
+    costeer_tokens_dispose(&with);
+}
+
 static void test_select__failures_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -247,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_select__words_come_first_where_there_are_too_many),
         cmocka_unit_test(test_select__a_context_of_nothing_asks_nothing),
         cmocka_unit_test(test_select__what_is_too_long_is_judged_by_its_beginning),
+        cmocka_unit_test(test_select__large_models_are_shown_examples),
         cmocka_unit_test(test_select__failures_leave_nothing_behind),
     };
     return cmocka_run_group_tests_name("select", tests, load, unload);
