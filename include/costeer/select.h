@@ -113,7 +113,8 @@ typedef struct costeer_selector_params {
  * is not written: its answer is log p(yes) − log p(no) of its next token, over all tokens that spell the words. The score is
  * measured between two kinds of notes that are asked about as well: 0 is the mean of such as no request needs, 1 the mean of such
  * as say the request itself. So it does not count how readily a model says yes, nor how far its answers are apart. Several
- * questions are averaged.
+ * questions are averaged; the own ones are two, of which the second shows examples and is left out where the model has a window
+ * below 2,048 tokens. A part that does not fit the model is judged by its beginning.
  *
  * @param model     the SLM, or any other: its vocabulary does not matter; must outlive the selector
  * @param params    NULL: defaults; copied, but for what its pointers point to
@@ -164,7 +165,7 @@ typedef struct costeer_selection {
 } costeer_selection;
 
 /** Scores above this are used; measured (docs/selection.md). */
-#define COSTEER_SELECT_THRESHOLD 0.45
+#define COSTEER_SELECT_THRESHOLD 0.7
 
 /** A model with a smaller scale does not tell the request itself from a note about the weather: its scores are noise. */
 #define COSTEER_SELECT_SCALE_MIN 0.1
@@ -176,8 +177,8 @@ typedef struct costeer_selection {
  *
  * @param[out] out  dispose of it; what it held is freed; all-zero on failure
  * @return COSTEER_OK; as costeer_parts_split(), costeer_prompt_build(); COSTEER_ENUMERIC: the model gave NaN; COSTEER_ECANCELED;
- *         COSTEER_ETOOLONG: the request and a part do not fit the model
- * Blocks: for one prefill of the request and of every part.
+ *         COSTEER_ETOOLONG: the request does not fit the model
+ * Blocks: for one prefill of the request and of every part, for each question.
  */
 COSTEER_API costeer_err costeer_select(costeer_selector *selector, const costeer_select_request *request, costeer_selection *out,
                                        costeer_error *err);

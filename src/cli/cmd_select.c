@@ -62,7 +62,7 @@ static const cs_option options[] = {
      .help = "Never use parts with TEXT in them or in a heading above, pinned or not"},
     {.name = "threshold",
      .kind = CS_OPTION_REAL,
-     .value_name = "NATS",
+     .value_name = "SCORE",
      .range = {.min = -1000, .max = 1000},
      FIELD(threshold),
      .help = "Use parts with a score above it; without: the judge's own"},

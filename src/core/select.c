@@ -12,9 +12,8 @@
 
 #define N_JUDGED_MAX 256
 
-/* What a model is shown of a part and of each of its headings: the beginning of a very long one says what it is about. */
-#define SHOWN_BYTES_MAX   2000
-#define HEADING_BYTES_MAX 200
+/* What a model is shown of a heading, as a share of what it is shown of a part. */
+#define HEADING_SHARE 10
 
 const char *costeer_part_kind_name(costeer_part_kind kind)
 {
@@ -97,8 +96,7 @@ costeer_err costeer_parts_join(const char *text, const costeer_parts *parts, con
     return COSTEER_OK;
 }
 
-/* Where a part is cut so that it has at most some bytes: between two characters. */
-static size_t cut(const char *text, const costeer_part *part, size_t n_max)
+size_t cs_select_cut(const char *text, const costeer_part *part, size_t n_max)
 {
     if (part->end - part->begin <= n_max) {
         return part->end;
@@ -110,7 +108,8 @@ static size_t cut(const char *text, const costeer_part *part, size_t n_max)
     return end;
 }
 
-costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, cs_buffer *out, costeer_error *err)
+costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, size_t n_max, cs_buffer *out,
+                                costeer_error *err)
 {
     int32_t chain[32] = {0};
     size_t n = 0;
@@ -121,7 +120,7 @@ costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, si
     bool ok = true;
     while (ok && n-- > 0) {
         const costeer_part *part = &parts->items[chain[n]];
-        const size_t end = cut(text, part, n == 0 ? SHOWN_BYTES_MAX : HEADING_BYTES_MAX);
+        const size_t end = cs_select_cut(text, part, n == 0 ? n_max : n_max / HEADING_SHARE);
         ok = cs_buffer_append(out, text + part->begin, end - part->begin) && (n == 0 || cs_buffer_append(out, "\n", 1));
     }
     return ok ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a part of the context");

@@ -4,6 +4,7 @@
 
 #include "util/buffer.h"
 
+#include <costeer/prompt.h>
 #include <costeer/select.h>
 
 /** A text while it is split: what was found, and what follows from what came before. */
@@ -38,8 +39,26 @@ bool cs_select_is_space(uint32_t c);
 /** True for scripts that are written without spaces: Han, kana, Thai, Lao, Khmer, Burmese. */
 bool cs_select_is_unspaced(uint32_t c);
 
-/** Write a part below its headings, a line each, long ones cut: how a model is shown it. */
-costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, cs_buffer *out, costeer_error *err);
+/** Where a part ends that is cut to at most n_max bytes: between two characters. */
+size_t cs_select_cut(const char *text, const costeer_part *part, size_t n_max);
+
+/** Write a part below its headings, a line each: how a model is shown it. The part is cut to n_max bytes, a heading to a tenth.
+ */
+costeer_err cs_select_show_part(const char *text, const costeer_parts *parts, size_t i, size_t n_max, cs_buffer *out,
+                                costeer_error *err);
+
+/** What a model is asked about each part. */
+typedef struct cs_select_question {
+    const char *form;             /**< with {request} and {part}, and perhaps {answer} */
+    const costeer_message *turns; /**< [n_turns] examples before it */
+    size_t n_turns;
+} cs_select_question;
+
+/** Models with a window of at least so many tokens are shown examples, which take 600 of it. */
+#define CS_SELECT_EXAMPLES_WINDOW 2048
+
+/** The project's own questions (select_questions.c) [*n], for a model with a window in tokens; 0: unknown. */
+const cs_select_question *cs_select_own_questions(int32_t n_window, size_t *n);
 
 /** Some parts of a text. */
 typedef struct cs_select_asked {

@@ -26,6 +26,13 @@
 /* Contexts grow in steps, so that one decoder serves many requests. */
 #define CTX_STEP 256
 
+/*
+ * What a model is shown of a part: the beginning of a very long one says what it is about. Where it does not fit the model, half
+ * of it, and so on.
+ */
+#define SHOWN_BYTES_MAX 2000
+#define SHOWN_BYTES_MIN 50
+
 #define N_STRANGE 4
 #define N_SURE    2
 #define N_ANCHORS (N_STRANGE + N_SURE)
@@ -38,11 +45,6 @@ static const char *const anchors[N_ANCHORS] = {
     "The shop on the corner closes at six.",
     "I want this: ",
     "",
-};
-
-/* Short behind the part, because that is computed for each; docs/selection.md has what was tried. */
-static const char *const own_questions[] = {
-    "Request: {request}\n\nA note of the writer: {part}\n\nWould a good answer to the request use this note? Answer Yes or No.",
 };
 
 typedef struct words {
@@ -123,10 +125,7 @@ costeer_err costeer_selector_create(const costeer_model *model, const costeer_se
     }
     selector->model = model;
     selector->params = params != NULL ? *params : (costeer_selector_params){.n_threads = 0};
-    if (selector->params.questions == NULL) {
-        selector->params.questions = own_questions;
-        selector->params.n_questions = sizeof own_questions / sizeof own_questions[0];
-    }
+    selector->params.n_questions = selector->params.questions == NULL ? 0 : selector->params.n_questions;
     costeer_err code = check_questions(&selector->params, err);
     code = code == COSTEER_OK ? find_words(model, "yes", &selector->yes, err) : code;
     code = code == COSTEER_OK ? find_words(model, "no", &selector->no, err) : code;
@@ -191,25 +190,54 @@ static bool fill(const char *form, const char *query, const cs_buffer *part, cs_
     return ok;
 }
 
-/* What is asked about: a part, or after these an anchor. */
-static costeer_err show(const cs_select_asked *of, const char *query, size_t i, cs_buffer *out, costeer_error *err)
+/* What is asked about, cut to n_max bytes: a part, or after these an anchor. */
+static costeer_err show(const cs_select_asked *of, const char *query, size_t i, size_t n_max, cs_buffer *out, costeer_error *err)
 {
     if (i < of->n) {
-        return cs_select_show_part(of->text, of->parts, of->asked[i], out, err);
+        return cs_select_show_part(of->text, of->parts, of->asked[i], n_max, out, err);
     }
     const char *note = anchors[i - of->n];
     const char *rest = i - of->n < N_STRANGE ? "" : query;
+    const costeer_part whole = {.end = strlen(rest)};
     out->n_bytes = 0;
-    const bool ok = cs_buffer_append(out, note, strlen(note)) && cs_buffer_append(out, rest, strlen(rest));
+    const bool ok = cs_buffer_append(out, note, strlen(note)) && cs_buffer_append(out, rest, cs_select_cut(rest, &whole, n_max));
     return ok ? COSTEER_OK : cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a note");
 }
 
-static costeer_err build(const costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
-                         prompts *out, costeer_error *err)
+/* The prompt that asks about one part or anchor: about its beginning, where all of it does not fit the model. */
+static costeer_err build_one(const costeer_selector *selector, const cs_select_question *question, const char *query,
+                             const cs_select_asked *of, size_t i, costeer_tokens *out, costeer_error *err)
 {
     cs_buffer part = {.cap = SIZE_MAX / 4};
     cs_buffer text = {.cap = SIZE_MAX / 4};
-    const char *answer = strstr(question, "{answer}");
+    const char *answer = strstr(question->form, "{answer}");
+    const int32_t n_trained = costeer_model_get_info(selector->model)->n_ctx_train;
+    costeer_err code = COSTEER_OK;
+    bool is_done = false;
+    for (size_t n_max = SHOWN_BYTES_MAX; code == COSTEER_OK && !is_done; n_max /= 2) {
+        code = show(of, query, i, n_max, &part, err);
+        if (code == COSTEER_OK && !fill(question->form, query, &part, &text)) {
+            code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
+        }
+        if (code == COSTEER_OK) {
+            const costeer_prompt prompt = {.turns = question->turns,
+                                           .n_turns = question->n_turns,
+                                           .query = text.bytes,
+                                           .chat_template = selector->params.chat_template,
+                                           .answer_prefix = answer != NULL ? answer + strlen("{answer}") : NULL};
+            costeer_tokens_dispose(out);
+            code = costeer_prompt_build(selector->model, &prompt, out, err);
+        }
+        is_done = n_trained <= 0 || out->n <= (size_t)n_trained || n_max / 2 < SHOWN_BYTES_MIN;
+    }
+    cs_buffer_dispose(&part);
+    cs_buffer_dispose(&text);
+    return code;
+}
+
+static costeer_err build(const costeer_selector *selector, const cs_select_question *question, const char *query,
+                         const cs_select_asked *of, prompts *out, costeer_error *err)
+{
     costeer_err code = COSTEER_OK;
     const size_t n = of->n + N_ANCHORS;
     out->items = calloc(n, sizeof *out->items);
@@ -217,21 +245,10 @@ static costeer_err build(const costeer_selector *selector, const char *question,
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu questions", n);
     }
     for (size_t i = 0; i < n && code == COSTEER_OK; i++) {
-        code = show(of, query, i, &part, err);
-        if (code == COSTEER_OK && !fill(question, query, &part, &text)) {
-            code = cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for a question");
-        }
-        if (code == COSTEER_OK) {
-            const costeer_prompt prompt = {.query = text.bytes,
-                                           .chat_template = selector->params.chat_template,
-                                           .answer_prefix = answer != NULL ? answer + strlen("{answer}") : NULL};
-            code = costeer_prompt_build(selector->model, &prompt, &out->items[out->n], err);
-            out->n++;
-            out->n_longest = out->items[i].n > out->n_longest ? out->items[i].n : out->n_longest;
-        }
+        out->n++;
+        code = build_one(selector, question, query, of, i, &out->items[i], err);
+        out->n_longest = out->items[i].n > out->n_longest ? out->items[i].n : out->n_longest;
     }
-    cs_buffer_dispose(&part);
-    cs_buffer_dispose(&text);
     return code;
 }
 
@@ -248,8 +265,8 @@ static costeer_err provide_decoder(costeer_selector *selector, size_t n_longest,
     const int32_t n_trained = costeer_model_get_info(selector->model)->n_ctx_train;
     if (n_trained > 0 && n_longest > (size_t)n_trained) {
         return cs_error_set(err, COSTEER_ETOOLONG, "select",
-                            "a question about one part has %zu tokens and the selector holds %d; split the part, or shorten the "
-                            "request",
+                            "the request and the beginning of a part have %zu tokens, and the selector holds %d; shorten the "
+                            "request, or use another selector",
                             n_longest, (int)n_trained);
     }
     const size_t wanted = (n_longest + CTX_STEP - 1) / CTX_STEP * CTX_STEP;
@@ -306,8 +323,8 @@ static costeer_err compute(costeer_selector *selector, const prompts *list, size
 }
 
 /* The answers to one question about all parts and the anchors, added to each one's sum. */
-static costeer_err ask(costeer_selector *selector, const char *question, const char *query, const cs_select_asked *of,
-                       double *sums, size_t *n_tokens, costeer_error *err)
+static costeer_err ask(costeer_selector *selector, const cs_select_question *question, const char *query,
+                       const cs_select_asked *of, double *sums, size_t *n_tokens, costeer_error *err)
 {
     double *answers = calloc(of->n + N_ANCHORS, sizeof *answers);
     if (answers == NULL) {
@@ -334,14 +351,20 @@ costeer_err cs_selector_judge(costeer_selector *selector, const char *query, con
     if (answers == NULL) {
         return cs_error_set(err, COSTEER_ENOMEM, "select", "no memory for %zu scores", of->n);
     }
+    size_t n_questions = selector->params.n_questions;
+    const cs_select_question *own = NULL;
+    if (n_questions == 0) {
+        own = cs_select_own_questions(costeer_model_get_info(selector->model)->n_ctx_train, &n_questions);
+    }
     costeer_err code = COSTEER_OK;
-    for (size_t q = 0; q < selector->params.n_questions && code == COSTEER_OK; q++) {
-        code = ask(selector, selector->params.questions[q], query, of, answers, &out->n_tokens, err);
+    for (size_t q = 0; q < n_questions && code == COSTEER_OK; q++) {
+        const cs_select_question question = own != NULL ? own[q] : (cs_select_question){.form = selector->params.questions[q]};
+        code = ask(selector, &question, query, of, answers, &out->n_tokens, err);
     }
     double strange = 0.0;
     double sure = 0.0;
     for (size_t i = 0; i < of->n + N_ANCHORS; i++) {
-        answers[i] /= (double)selector->params.n_questions;
+        answers[i] /= (double)n_questions;
         strange += i >= of->n && i < of->n + N_STRANGE ? answers[i] / (double)N_STRANGE : 0.0;
         sure += i >= of->n + N_STRANGE ? answers[i] / (double)N_SURE : 0.0;
     }

@@ -1,4 +1,5 @@
 /* Choosing parts with a model: the built-in SLM, whose judgement means nothing, but whose numbers must be right. */
+#include "core/select_internal.h"
 #include "support/models.h"
 
 #include <math.h>
@@ -177,6 +178,75 @@ static void test_select__a_context_of_nothing_asks_nothing(void **state)
     costeer_selection_dispose(&selection);
 }
 
+/* What does not fit the model is judged by its beginning; a request of more than half the model is also asked about in itself. */
+static void test_select__what_is_too_long_is_judged_by_its_beginning(void **state)
+{
+    (void)state;
+    costeer_selector *selector = create(NULL);
+    const size_t n_window = (size_t)costeer_model_get_info(model)->n_ctx_train;
+    static const char hanzi[] = "我"; /* more than one token each: two thousand bytes do not fit */
+    const size_t n = n_window * (sizeof hanzi - 1);
+    char *words = calloc(n + 1, 1);
+    assert_non_null(words);
+    for (size_t at = 0; at < n; at += sizeof hanzi - 1) {
+        memcpy(words + at, hanzi, sizeof hanzi - 1);
+    }
+    costeer_selection whole = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_int_equal(whole.parts.n, 1);
+    memset(words + n - 99, 'x', 99);
+    costeer_selection other_end = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_true(fabs(whole.answers[0] - other_end.answers[0]) <= 2.0 * (double)LOGIT_TOLERANCE);
+    memset(words, 'x', 39);
+    costeer_selection other_start = choose(selector, (costeer_select_request){.context = words, .threshold = (double)NAN});
+    assert_true(fabs(whole.answers[0] - other_start.answers[0]) > 2.0 * (double)LOGIT_TOLERANCE);
+    free(words);
+    words = long_text(model, n_window * 2 / 3);
+    costeer_selection asked =
+        choose(selector, (costeer_select_request){.context = "A.", .query = words, .threshold = (double)NAN});
+    assert_true(isfinite(asked.scores[0]));
+    free(words);
+    costeer_selector_free(selector);
+    costeer_selection_dispose(&whole);
+    costeer_selection_dispose(&other_end);
+    costeer_selection_dispose(&other_start);
+    costeer_selection_dispose(&asked);
+}
+
+/* Examples are put as a conversation, as often Yes as No, to models that have room for them. */
+static void test_select__large_models_are_shown_examples(void **state)
+{
+    (void)state;
+    size_t n;
+    (void)cs_select_own_questions(CS_SELECT_EXAMPLES_WINDOW - 1, &n);
+    assert_int_equal(n, 1);
+    (void)cs_select_own_questions(0, &n);
+    assert_int_equal(n, 2);
+    const cs_select_question *own = cs_select_own_questions(CS_SELECT_EXAMPLES_WINDOW, &n);
+    assert_int_equal(n, 2);
+    assert_int_equal(own[0].n_turns, 0);
+    size_t n_yes = 0;
+    for (size_t i = 0; i < own[1].n_turns; i++) {
+        const costeer_message *turn = &own[1].turns[i];
+        const bool is_answer = i % 2 == 1;
+        assert_string_equal(turn->role, is_answer ? "assistant" : "user");
+        n_yes += strcmp(turn->content, "Yes") == 0 ? 1 : 0;
+        assert_true(is_answer ? strcmp(turn->content, "Yes") == 0 || strcmp(turn->content, "No") == 0
+                              : strstr(turn->content, "Request: ") != NULL && strstr(turn->content, "\nNote: ") != NULL);
+    }
+    assert_int_equal(4 * n_yes, own[1].n_turns);
+    costeer_tokens without = {.n = 0};
+    costeer_tokens with = {.n = 0};
+    costeer_error err = {.code = COSTEER_OK};
+    costeer_prompt prompt = {.query = query};
+    assert_ok(costeer_prompt_build(model, &prompt, &without, &err), &err);
+    prompt.turns = own[1].turns;
+    prompt.n_turns = own[1].n_turns;
+    assert_ok(costeer_prompt_build(model, &prompt, &with, &err), &err);
+    assert_true(with.n > without.n + 400);
+    costeer_tokens_dispose(&without);
+    costeer_tokens_dispose(&with);
+}
+
 static void test_select__failures_leave_nothing_behind(void **state)
 {
     (void)state;
@@ -212,6 +282,8 @@ int main(void)
         cmocka_unit_test(test_select__thresholds_pins_and_drops),
         cmocka_unit_test(test_select__words_come_first_where_there_are_too_many),
         cmocka_unit_test(test_select__a_context_of_nothing_asks_nothing),
+        cmocka_unit_test(test_select__what_is_too_long_is_judged_by_its_beginning),
+        cmocka_unit_test(test_select__large_models_are_shown_examples),
         cmocka_unit_test(test_select__failures_leave_nothing_behind),
     };
     return cmocka_run_group_tests_name("select", tests, load, unload);

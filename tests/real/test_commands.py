@@ -48,6 +48,18 @@ class CommandTest(real.TestCase):
         for method in done.json["methods"]:
             self.assertTrue(method["text"].strip(), method)
 
+    def test_select__a_note_is_needed_for_one_request_and_not_for_another(self):
+        notes = self.path("The heating of the hall is broken since Monday.\nMy daughter turns six on 4 May.\n")
+        scores = []
+        for request in ("Write to the caretaker about the heating.", "Write an invitation to my daughter's birthday."):
+            done = self.ok("select", "--slm", real.model(LLM), "--context", notes, "--json", request)
+            again = self.ok("select", "--slm", real.model(LLM), "--context", notes, "--json", "--threads", 1, request)
+            self.assertEqual([p["used"] for p in done.json["parts"]], [p["used"] for p in again.json["parts"]])
+            scores.append([p["score"] for p in done.json["parts"]])
+        (heating, other), (elsewhere, birthday) = scores
+        self.assertGreater(heating, other + 0.3, scores)
+        self.assertGreater(birthday, elsewhere + 0.3, scores)
+
     def test_eval__is_repeated_to_the_byte_and_reported(self):
         data, out = self.path("".join(json.dumps(row) + "\n" for row in ROWS), "rows.jsonl"), self.path("").parent
         methods = ("--method", "llm", "--method", "costeer") if real.QUICK else ()
