@@ -36,8 +36,8 @@ bool cs_use_is_on(const cs_use *use, const cs_settings *settings);
 int cs_use_check(const cs_settings *settings);
 
 /**
- * Once the models are loaded: without --use, see whether the SLM can judge at all. One that was trained for this project's published
- * prompts cannot. Returns an exit code.
+ * Once the models are loaded: without --use, see whether the SLM can judge at all. One that was trained for this project's
+ * published prompts cannot. Returns an exit code.
  */
 int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights);
 
