@@ -11,6 +11,7 @@
  */
 #include "cli/audit_file.h"
 
+#include "cli/audit_parts.h"
 #include "cli/message.h"
 #include "cli/signals.h"
 #include "util/file.h"
@@ -94,6 +95,8 @@ static const kind kinds[CS_AUDIT_KINDS] = {
                               {"stream", BOOLEAN, true},
                               {"top_k", INTEGER, true}}},
     [CS_AUDIT_ANSWER] = {"answer", true, {NO_POSITION}},
+    [CS_AUDIT_SELECTION] =
+        {"selection", false, {NO_POSITION, {"context", TEXT, true}, {"parts", TOKENS, true}, {"used", TOKENS, true}}},
 };
 
 const char *cs_audit_kind_name(int which)
@@ -238,6 +241,10 @@ static int check_line(const reader *r, json_t *line, int *which)
         json_array_size(json_object_get(line, "tokens")) == 0 && json_string_length(json_object_get(line, "text")) == 0;
     if (exit_code == CS_EXIT_OK && !kinds[*which].has_text && !is_empty) {
         return damaged(r, "holds tokens or text, which this kind has not: ", kinds[*which].name);
+    }
+    if (exit_code == CS_EXIT_OK && *which == CS_AUDIT_SELECTION &&
+        !(cs_audit_places_are_right(json_object_get(line, "parts")) && cs_audit_places_are_right(json_object_get(line, "used")))) {
+        return damaged(r, "names places that are none", "");
     }
     return exit_code;
 }
@@ -513,6 +520,9 @@ static void add_line(reader *r, json_t *line, int which)
     case CS_AUDIT_ANSWER:
         add_answer(r, line);
         break;
+    case CS_AUDIT_SELECTION:
+        r->no_memory = r->no_memory || json_array_append(a->selections, line) != 0;
+        break;
     case CS_AUDIT_CLOSE:
         drop_draft(r, 0, CS_AUDIT_UNSETTLED);
         break;
@@ -539,6 +549,7 @@ int cs_audit_text_read(const char *name, const char *text, size_t n_bytes, cs_au
 {
     reader r = {.name = name, .audit = out, .next_position = -1};
     memset(out, 0, sizeof *out);
+    out->selections = json_array();
     r.request.cap = r.told.cap = out->parts.cap = FILE_BYTES_MAX;
     for (int i = 0; i < CS_AUDIT_PLACES; i++) {
         out->texts[i].cap = FILE_BYTES_MAX;
@@ -578,4 +589,5 @@ void cs_audit_file_dispose(cs_audit_file *audit)
         cs_buffer_dispose(&audit->texts[i]);
     }
     cs_buffer_dispose(&audit->parts);
+    json_decref(audit->selections);
 }

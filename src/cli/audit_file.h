@@ -4,6 +4,7 @@
 
 #include "util/buffer.h"
 
+#include <jansson.h>
 #include <stdint.h>
 
 /** Kinds of messages that a device sends. */
@@ -20,6 +21,7 @@ enum {
     CS_AUDIT_CHECK,      /**< what an engine is asked before the first token, and spare connections */
     CS_AUDIT_COMPLETION, /**< "request": prompt and answer so far, to an engine */
     CS_AUDIT_ANSWER,     /**< no message: all tokens of an answer, when it ends */
+    CS_AUDIT_SELECTION,  /**< no message: which parts of a context an answer is given */
     CS_AUDIT_KINDS
 };
 
@@ -57,6 +59,7 @@ typedef struct cs_audit_file {
     int64_t n_unsettled;
     cs_buffer texts[CS_AUDIT_PLACES]; /**< parts that do not follow each other have a NUL between them */
     cs_buffer parts;                  /**< of texts[CS_AUDIT_REQUEST], a cs_audit_part each */
+    json_t *selections;               /**< the lines CS_AUDIT_SELECTION */
 } cs_audit_file;
 
 /** "open", "commit", …, as in the file. */

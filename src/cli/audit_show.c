@@ -1,6 +1,7 @@
 /* What an audit holds, for a person: counts, and where words of the contexts stand. */
 #include "cli/audit_show.h"
 
+#include "cli/audit_parts.h"
 #include "cli/json.h"
 #include "cli/message.h"
 #include "cli/overlap.h"
@@ -95,6 +96,8 @@ int cs_audit_search(const cs_audit_file *audit, const char *const *contexts, siz
         const cs_buffer *text = &audit->texts[s.place];
         ok = text->n_bytes == 0 || cs_overlap_find(overlap, text->bytes, text->n_bytes, on_run, &s);
     }
+    out->parts = ok ? cs_audit_find_parts(audit, contexts, n_contexts, out->words) : NULL;
+    ok = ok && out->parts != NULL;
     cs_overlap_free(overlap);
     json_decref(s.seen);
     return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
@@ -104,6 +107,7 @@ void cs_audit_finding_dispose(cs_audit_finding *finding)
 {
     json_decref(finding->runs);
     json_decref(finding->words);
+    json_decref(finding->parts);
     *finding = (cs_audit_finding){.runs = NULL};
 }
 
@@ -156,10 +160,27 @@ static void print_words(cs_output *out, const json_t *words)
         const json_t *text = json_object_get(one, "text");
         cs_output_print(out, "  ");
         cs_output_write(out, json_string_value(word), json_string_length(word));
-        cs_output_print(out, ": ");
+        cs_output_print(out, "%s: ", json_is_true(json_object_get(one, "stayed")) ? " (of a part that was not used)" : "");
         cs_output_write(out, json_string_value(text), json_string_length(text));
         cs_output_write(out, "\n", 1);
     }
+}
+
+static void print_parts(cs_output *out, const cs_audit_finding *finding)
+{
+    size_t n_words = 0;
+    size_t i;
+    const json_t *one;
+    if (json_is_null(finding->parts)) {
+        return;
+    }
+    json_array_foreach(finding->words, i, one)
+    {
+        n_words += json_is_true(json_object_get(one, "stayed")) ? 1 : 0;
+    }
+    cs_output_print(out, "parts        %lld used, %lld not; %zu words of the latter in the answer\n",
+                    (long long)json_integer_value(json_object_get(finding->parts, "used")),
+                    (long long)json_integer_value(json_object_get(finding->parts, "stayed")), n_words);
 }
 
 static void print_finding(cs_output *out, const cs_audit_finding *finding)
@@ -178,6 +199,7 @@ void cs_audit_print(cs_output *out, const cs_audit_file *audit, const cs_audit_f
     print_counts(out, audit);
     if (finding != NULL) {
         print_finding(out, finding);
+        print_parts(out, finding);
         print_words(out, finding->words);
         print_runs(out, finding, false, "in the answer:\n");
         print_runs(out, finding, true, "elsewhere:\n");

@@ -10,7 +10,8 @@
 /** Where words of the contexts stand in what was sent. */
 typedef struct cs_audit_finding {
     json_t *runs;  /**< [{"place", "text", "violation"}] */
-    json_t *words; /**< [{"word", "text"}] of the contexts, in answers and in no request before; the sentence of each */
+    json_t *words; /**< [{"word", "text", "stayed"}] of the contexts, in answers and in no request before; the sentence of each */
+    json_t *parts; /**< {"used", "stayed"}; JSON null where the audit has no choice from these contexts */
     int64_t n_violations;
 } cs_audit_finding;
 

@@ -108,7 +108,7 @@ static void print_summary(const cs_chat *chat, const cs_cli_answer *answer)
 {
     const costeer_report *r = &answer->report;
     char cloud[160] = "";
-    char chosen[64];
+    char chosen[CS_USE_SUMMARY_SIZE];
     if (chat->setup.settings.verbose && (answer->status == COSTEER_OK || answer->status == COSTEER_ECANCELED)) {
         cs_fail(CS_EXIT_OK, "%d tokens, the first after %.2f s, %.0f tok/s, %d steered%s, %s%s", (int)r->n_tokens,
                 (double)r->prefill_us / 1e6, cs_cli_answer_rate(answer), (int)r->n_steered,
@@ -134,6 +134,10 @@ static int answer_with_inputs(turn *t, cs_cli_answer *out)
     request.params.on_reasoning = on_reasoning;
     request.params.on_position = on_position;
     request.params.user = t;
+    if (t->is_kept && s->settings.trace != NULL && !cs_use_trace(&s->use, &s->trace)) {
+        chat->is_over = true;
+        return cs_setup_fail_aborted(s);
+    }
     if (t->is_kept) {
         chat->vocab = costeer_model_vocab(parts.model);
         chat->n_answer = chat->n_changed = 0;
@@ -155,7 +159,7 @@ static int answer(turn *t, cs_cli_answer *out)
 {
     cs_setup *s = &t->chat->setup;
     memset(out, 0, sizeof *out);
-    if (!cs_use_is_on(&s->use, &s->settings)) {
+    if (!cs_use_is_on(&s->use, &s->settings) || !cs_method_uses_context(t->choice->method)) {
         return answer_with_inputs(t, out);
     }
     cs_inputs other;
@@ -261,7 +265,8 @@ int cs_chat_ask(cs_chat *chat, const char *question)
     }
     exit_code = answer(&t, &got);
     if ((got.status == COSTEER_OK || got.status == COSTEER_ECANCELED) && got.text.n_bytes > 0) {
-        const int kept = keep(chat, &got);
+        int kept = keep(chat, &got);
+        kept = kept == CS_EXIT_OK ? cs_use_keep(&chat->setup.use) : kept;
         exit_code = exit_code == CS_EXIT_OK ? kept : exit_code;
     }
     cs_cli_answer_dispose(&got);
@@ -301,5 +306,8 @@ void cs_chat_dispose(cs_chat *chat)
     cs_line_free(chat->lines);
     free(chat->answer);
     free(chat->saved);
+    for (size_t i = 0; i < chat->n_named; i++) {
+        free(chat->named[i]);
+    }
     cs_buffer_dispose(&chat->past);
 }

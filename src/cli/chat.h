@@ -27,6 +27,8 @@ typedef struct cs_chat {
     char *saved;      /**< the file that was written last, and may be written again; NULL: none */
     cs_buffer past;   /**< n_past contexts that steered before, each with its NUL: an answer may show them */
     size_t n_past;
+    char *named[2 * CS_OPTION_LIST_MAX]; /**< [n_named] texts that /pin and /drop gave */
+    size_t n_named;
     bool is_over; /**< nothing more can be written, or somebody asked for the end */
     int exit_code;
 } cs_chat;

@@ -386,6 +386,57 @@ static int show_parts(cs_chat *chat, const char *argument)
     return CS_EXIT_OK;
 }
 
+/* ---- /pin, /drop ------------------------------------------------------------------------------------------------- */
+
+static int list_texts(cs_chat *chat, const cs_option_list *list)
+{
+    for (size_t i = 0; i < list->n; i++) {
+        print_quoted(out_of(chat), list->items[i], strlen(list->items[i]));
+        cs_output_print(out_of(chat), "\n");
+    }
+    if (list->n == 0) {
+        cs_output_print(out_of(chat), "none\n");
+    }
+    return CS_EXIT_OK;
+}
+
+/* What --pin or --drop would have been given, from the next question on. */
+static int name_parts(cs_chat *chat, const char *argument, const char *name, cs_option_list *list)
+{
+    const cs_settings *s = &chat->setup.settings;
+    if (argument[0] == '\0') {
+        return list_texts(chat, list);
+    }
+    if (s->use != NULL && strcmp(s->use, "all") == 0) {
+        return cs_fail(CS_EXIT_USAGE, "%s: not with --use all, which uses every part", name);
+    }
+    if (strcmp(argument, "off") == 0) {
+        list->n = 0;
+        return list_texts(chat, list);
+    }
+    const size_t n_max = sizeof chat->named / sizeof chat->named[0];
+    if (list->n == CS_OPTION_LIST_MAX || chat->n_named == n_max) {
+        return cs_fail(CS_EXIT_USAGE, "%s: no room for more texts; %d at once", name, CS_OPTION_LIST_MAX);
+    }
+    char *text = strdup(argument);
+    if (text == NULL) {
+        return cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    }
+    chat->named[chat->n_named++] = text;
+    list->items[list->n++] = text;
+    return list_texts(chat, list);
+}
+
+static int pin(cs_chat *chat, const char *argument)
+{
+    return name_parts(chat, argument, "/pin", &chat->setup.settings.pins);
+}
+
+static int drop(cs_chat *chat, const char *argument)
+{
+    return name_parts(chat, argument, "/drop", &chat->setup.settings.drops);
+}
+
 static int quit(cs_chat *chat, const char *argument)
 {
     (void)argument;
@@ -398,6 +449,8 @@ static int help(cs_chat *chat, const char *argument);
 static const command commands[] = {
     {"context", "[+]FILE[:WEIGHT]", "steer by FILE; +: also; off: by none; alone: list", change_context},
     {"parts", NULL, "what of the contexts the last answer was given, with + before it", show_parts},
+    {"pin", "TEXT", "always use parts with TEXT in them; off: none; alone: list", pin},
+    {"drop", "TEXT", "never use them, from the next question on; likewise", drop},
     {"strength", "X", "weight of the contexts; alone: show it", change_strength},
     {"why", NULL, "what steering changed in the last answer", explain},
     {"compare", NULL, "the LLM's own answer to the last question", compare},

@@ -60,6 +60,7 @@ static json_t *make_report(const auditing *a)
         (json_int_t)u->kinds[CS_AUDIT_CORRECT].n, "deepenings", (json_int_t)u->kinds[CS_AUDIT_DEEPEN].n);
     if (report != NULL && a->settings.contexts.n > 0 &&
         (json_object_set(report, "context_runs", a->finding.runs) | json_object_set(report, "context_words", a->finding.words) |
+         json_object_set(report, "context_parts", a->finding.parts) |
          json_object_set_new(report, "violations", json_integer(a->finding.n_violations))) != 0) {
         json_decref(report);
         return NULL;

@@ -265,10 +265,10 @@ static json_t *make_report(const comparison *c)
         return NULL;
     }
     const char *query = c->setup.inputs.query;
-    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "n_contexts",
+    return json_pack("{s:o, s:I, s:I, s:f, s:I, s:o, s:o, s:o, s:o}", "query", cs_json_text(query, strlen(query)), "n_contexts",
                      (json_int_t)c->setup.inputs.n_contexts, "n_contexts_empty", (json_int_t)c->setup.inputs.n_empty, "strength",
                      find_strength(c), "seed", (json_int_t)c->setup.settings.sampler.seed, "methods", list, "skipped", skipped,
-                     "selection", cs_use_describe(&c->setup.use));
+                     "selection", cs_use_describe(&c->setup.use), "select_ms", cs_use_describe_time(&c->setup.use));
 }
 
 static int show(comparison *c, int exit_code)
@@ -282,6 +282,9 @@ static int show(comparison *c, int exit_code)
         if (!cs_render_compare(out, &terminal, c->columns, c->choices.n)) {
             shown = cs_fail(CS_EXIT_INTERNAL, "out of memory");
         }
+        char chosen[CS_USE_SUMMARY_SIZE];
+        const char *summary = cs_use_summary(&c->setup.use, chosen, sizeof chosen);
+        cs_output_print(out, "%s%s", summary[0] != '\0' ? summary + 2 : "", summary[0] != '\0' ? "\n" : "");
     }
     return shown == CS_EXIT_OK ? cs_setup_close_outputs(&c->setup, true, exit_code) : shown;
 }
@@ -291,6 +294,9 @@ static int compare(comparison *c, const cs_arguments *arguments)
     int exit_code = prepare(c, arguments);
     if (exit_code != CS_EXIT_OK) {
         return exit_code;
+    }
+    if (c->setup.settings.trace != NULL && !cs_use_trace(&c->setup.use, &c->setup.trace)) {
+        return cs_setup_fail_aborted(&c->setup);
     }
     for (size_t i = 0; i < c->choices.n && exit_code == CS_EXIT_OK; i++) {
         exit_code = c->columns[i].is_left_out ? CS_EXIT_OK : run_column(c, &c->columns[i]);
@@ -344,7 +350,7 @@ const cs_command cs_command_compare = {
         "tokens), n_steered, certified, deepened, uncertified, near_ties, n_local, local_from and cloud_error; those of the LLM "
         "with cloud, "
         "as "
-        "in generate; and skipped, the names of those left out. --trace follows the steered answers, and its lines have the "
+        "in generate; skipped, the names of those left out; and selection and select_ms, as in generate. --trace follows the steered answers, and its lines have the "
         "method.\n"
         "\n"
         "With --cloud and without --allow-context-upload the LLM with the context is left out, because it would upload the "

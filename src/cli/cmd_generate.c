@@ -97,7 +97,7 @@ static json_t *make_report(const generation *g)
     const cs_cli_answer *a = &g->answer;
     const costeer_report *r = &a->report;
     json_t *report = json_pack(
-        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o, s:o}",
+        "{s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:f, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:f, s:o, s:I, s:o, s:o, s:o}",
         "method", choice->method->name, "shows_context", s->inputs.n_contexts > 0 && costeer_method_shows_context(choice->method),
         "n_contexts", (json_int_t)s->inputs.n_contexts, "n_contexts_empty", (json_int_t)s->inputs.n_empty, "text",
         cs_json_text(a->text.n_bytes > 0 ? a->text.bytes : "", a->text.n_bytes), "tokens", cs_json_ids(a->tokens, a->n_tokens),
@@ -106,7 +106,8 @@ static json_t *make_report(const generation *g)
         "deepened", (int)r->n_deepened, "uncertified", (int)r->n_uncertified, "near_ties", (int)r->n_near_ties, "times_us",
         cs_cli_answer_times(a), "tokens_per_second", cs_cli_answer_rate(a), "models", describe_models(g), "seed",
         (json_int_t)s->settings.sampler.seed, "cloud",
-        costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null(), "selection", cs_use_describe(&s->use));
+        costeer_method_uses_llm(choice->method) ? cs_report_cloud(s, a) : json_null(), "selection", cs_use_describe(&s->use),
+        "select_ms", cs_use_describe_time(&s->use));
     if (report != NULL && (cs_report_set_method(report, s, choice, a) | cs_report_set_local(report, a) |
                            cs_report_set_words(report, s, choice, g->parts.model, a)) != 0) {
         json_decref(report);
@@ -160,7 +161,7 @@ static void print_summary(const generation *g)
     char steered[128];
     char certified[96] = ", all certified";
     char cloud[160] = "";
-    char chosen[64];
+    char chosen[CS_USE_SUMMARY_SIZE];
     char system[160];
     const char *exposure = cs_report_exposure(s, choice_of(g)->method);
     describe_steering(g, steered, sizeof steered);
@@ -201,6 +202,9 @@ static int answer(generation *g)
         return exit_code;
     }
     g->vocab = costeer_model_vocab(g->parts.model);
+    if (s->settings.trace != NULL && !cs_use_trace(&s->use, &s->trace)) {
+        return cs_setup_fail_aborted(s);
+    }
     cs_cli_answer_request request = {.parts = &g->parts, .params = cs_setup_session(s, choice_of(g), &g->parts)};
     request.params.details = s->settings.trace != NULL;
     request.params.on_text = on_text;
@@ -354,9 +358,8 @@ const cs_command cs_command_generate = {
         "the "
         "answer is what the LLM (for slm+context: the SLM) gives without a context: nothing is steered, and n_contexts is 0.\n"
         "\n"
-        "With --use needed, selection lists each context's parts, as costeer select --json; else it is null. When nothing is "
-        "needed, "
-        "the answer is that without a context.\n"
+        "Where parts were chosen, selection has them as costeer select --json, and select_ms the time; or null. --trace "
+        "begins with both. If none is needed, the answer is that without a context.\n"
         "\n"
         "Texts are UTF-8 of at most 16 MiB; line ends at their end are dropped. The first Ctrl-C ends the answer and keeps what "
         "is there, the second kills.",

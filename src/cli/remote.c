@@ -103,6 +103,11 @@ static bool write_audit(const char *line, size_t n_bytes, void *user)
     return remote->audit == NULL || (cs_output_write(remote->audit, line, n_bytes) && cs_output_write(remote->audit, "\n", 1));
 }
 
+bool cs_remote_note(cs_remote *remote, const char *line)
+{
+    return write_audit(line, strlen(line), remote);
+}
+
 static bool is_audited(const cs_remote *remote)
 {
     return remote->audit != NULL || remote->sent != NULL;

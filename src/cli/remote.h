@@ -29,6 +29,9 @@ void cs_remote_dispose(cs_remote *remote);
 /** A costeer_connect_fn; `user` is the remote, whose model is set by then. */
 costeer_err cs_remote_connect(void *user, costeer_cloud **out, costeer_error *err);
 
+/** Write a line where outgoing messages are written, if they are: what is no message itself. False when that failed. */
+bool cs_remote_note(cs_remote *remote, const char *line);
+
 /** The name of the node's model, "" when it has none, or before it was reached. */
 const char *cs_remote_name(const cs_remote *remote);
 

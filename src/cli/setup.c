@@ -8,6 +8,7 @@
 #include "cli/message.h"
 #include "cli/signals.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -263,6 +264,18 @@ static void tell_of_reasoning(const cs_setup *setup)
     }
 }
 
+/* The choice is written down where what is sent is, and before it. */
+static int record_choice(cs_setup *setup)
+{
+    bool ok = true;
+    for (size_t i = 0; i < setup->use.n && setup->settings.cloud != NULL && ok; i++) {
+        char *line = cs_use_audit_line(&setup->use.chosen[i]);
+        ok = line != NULL && cs_remote_note(&setup->remote, line);
+        free(line);
+    }
+    return ok ? CS_EXIT_OK : cs_setup_fail_aborted(setup);
+}
+
 /* Before anything is sent; methods without contexts choose nothing. */
 int cs_setup_choose_parts(cs_setup *setup)
 {
@@ -270,7 +283,8 @@ int cs_setup_choose_parts(cs_setup *setup)
         return CS_EXIT_OK;
     }
     const bool has_slm = cs_choices_any(&setup->choices, costeer_method_uses_slm);
-    return cs_use_choose(&setup->use, &setup->settings, &setup->pair, has_slm, &setup->inputs);
+    const int exit_code = cs_use_choose(&setup->use, &setup->settings, &setup->pair, has_slm, &setup->inputs);
+    return exit_code == CS_EXIT_OK ? record_choice(setup) : exit_code;
 }
 
 static int open_models(cs_setup *setup)

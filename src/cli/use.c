@@ -7,6 +7,7 @@
 #include "cli/message.h"
 #include "cli/signals.h"
 #include "util/buffer.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <math.h>
@@ -180,7 +181,7 @@ const char *cs_use_summary(const cs_use *use, char *buffer, size_t size)
     }
     buffer[0] = '\0';
     if (n > 0) {
-        snprintf(buffer, size, ", %zu of %zu parts used", n_used, n);
+        snprintf(buffer, size, ", %zu of %zu parts used (chosen in %.1f s)", n_used, n, (double)use->choice_us / 1e6);
     }
     return buffer;
 }
@@ -201,6 +202,22 @@ static int show_chosen(const cs_chosen *of, FILE *terminal)
     return fflush(terminal);
 }
 
+/* "7", or "7-12", in which headings are passed over. False: no numbers of parts. */
+static bool turn_range(const costeer_selection *of, const char *word, bool *turned)
+{
+    char *end;
+    const unsigned long first = strtoul(word, &end, 10);
+    const unsigned long last = *end == '-' && end[1] >= '0' && end[1] <= '9' ? strtoul(end + 1, &end, 10) : first;
+    if (*end != '\0' || first < 1 || last < first || last > of->parts.n ||
+        (first == last && !costeer_part_is_choosable(&of->parts.items[first - 1]))) {
+        return false;
+    }
+    for (size_t i = first - 1; i < last; i++) {
+        turned[i] = turned[i] != costeer_part_is_choosable(&of->parts.items[i]);
+    }
+    return true;
+}
+
 /* Turn the parts that a line of numbers names. False, and nothing is turned: something in it is no number of a part. */
 static bool turn_parts(costeer_selection *of, char *line)
 {
@@ -208,12 +225,7 @@ static bool turn_parts(costeer_selection *of, char *line)
     bool ok = turned != NULL;
     char *rest = NULL;
     for (char *word = strtok_r(line, " ,\t\n", &rest); word != NULL && ok; word = strtok_r(NULL, " ,\t\n", &rest)) {
-        char *end;
-        const unsigned long number = strtoul(word, &end, 10);
-        ok = *end == '\0' && number >= 1 && number <= of->parts.n && costeer_part_is_choosable(&of->parts.items[number - 1]);
-        if (ok) {
-            turned[number - 1] = !turned[number - 1];
-        }
+        ok = turn_range(of, word, turned);
     }
     for (size_t i = 0; i < of->parts.n && ok; i++) {
         of->is_used[i] = of->is_used[i] != turned[i];
@@ -301,35 +313,54 @@ void cs_use_tell_unused(const cs_settings *settings, const cs_chosen *chosen, si
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
 /* Without being asked for a choice: a model that cannot make one leaves everything in use, and it is said. */
-static int use_all(cs_use *use, const cs_settings *settings, const char *why)
+static void tell_all(const cs_settings *settings, const char *why)
 {
-    use->why_all = why;
-    if (!settings->quiet && (settings->verbose || cs_stderr_is_terminal())) {
+    if (!settings->quiet) {
         (void)cs_fail(CS_EXIT_OK,
                       "all parts of the contexts are used: %s which parts a request needs; name a model with --selector", why);
     }
+}
+
+static int use_all(cs_use *use, const cs_settings *settings, const char *why)
+{
+    use->why_all = why;
+    tell_all(settings, why);
     return CS_EXIT_OK;
 }
 
-static int create_selector(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
+static int create_selector(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights,
+                           const cs_inputs *inputs)
 {
-    const costeer_model *model = pair->slm;
-    if (settings->selector != NULL || pair->slm == NULL || !slm_has_weights) {
+    const bool is_slm = settings->selector == NULL && pair->slm != NULL && slm_has_weights; /* it is loaded already */
+    if (!is_slm && use->model == NULL) {
         const int exit_code =
             cs_model_load(settings->selector != NULL ? settings->selector : settings->slm, "costeer-slm.gguf",
                           settings->gpu_layers_slm, cs_progress_kind_of(settings->quiet, settings->verbose), &use->model);
         if (exit_code != CS_EXIT_OK) {
             return exit_code;
         }
-        model = use->model;
     }
-    const costeer_selector_params params = {.n_threads = settings->threads_prompt, .cancel = cs_interrupt_flag()};
+    const costeer_selector_params params = {.n_threads = settings->threads_prompt,
+                                            .chat_template =
+                                                settings->selector == NULL ? cs_templates_of(&inputs->templates, false) : NULL,
+                                            .cancel = cs_interrupt_flag()};
     costeer_error err = {.code = COSTEER_OK};
-    if (costeer_selector_create(model, &params, &use->selector, &err) == COSTEER_OK) {
+    if (costeer_selector_create(is_slm ? pair->slm : use->model, &params, &use->selector, &err) == COSTEER_OK) {
         return CS_EXIT_OK;
     }
     return err.code == COSTEER_EMODEL && !is_asked_for(settings) ? use_all(use, settings, "the SLM cannot judge")
                                                                  : cs_fail_error(&err);
+}
+
+/* The memory of the choice goes before the answer's is taken. In a conversation a selector's own model stays for the next turn. */
+static void rest(cs_use *use, const cs_settings *settings)
+{
+    costeer_selector_free(use->selector);
+    use->selector = NULL;
+    if (!settings->is_chat) {
+        costeer_model_free(use->model);
+        use->model = NULL;
+    }
 }
 
 /* ---- a conversation ---------------------------------------------------------------------------------------------- */
@@ -366,10 +397,10 @@ static bool is_kept(const cs_use *use, const char *text, size_t n_bytes)
 }
 
 /* What an earlier turn used stays in use: the conversation goes on from an answer that says it. */
-static int use_kept(const cs_use *use, const cs_settings *settings, const char *context, costeer_selection *of)
+static int use_kept(const cs_use *use, const char *context, costeer_selection *of)
 {
     costeer_error err = {.code = COSTEER_OK};
-    for (size_t i = 0; i < of->parts.n && settings->is_chat; i++) {
+    for (size_t i = 0; i < of->parts.n; i++) {
         const costeer_part *part = &of->parts.items[i];
         const bool can_be = of->reasons[i] != COSTEER_REASON_DROPPED && costeer_part_is_choosable(part);
         if (can_be && !of->is_used[i] && is_kept(use, context + part->begin, part->end - part->begin)) {
@@ -408,12 +439,14 @@ static bool keep_parts(cs_use *use, const cs_chosen *chosen)
     return ok;
 }
 
-/* What is used now is kept for the turns to come. */
-static int keep_used(cs_use *use, const cs_settings *settings)
+int cs_use_keep(cs_use *use)
 {
     bool ok = true;
+    if (use->n == 0) { /* nothing was chosen, so nothing was left out */
+        return CS_EXIT_OK;
+    }
     cs_use_begin_anew(use);
-    for (size_t i = 0; i < use->n && settings->is_chat && ok; i++) {
+    for (size_t i = 0; i < use->n && ok; i++) {
         ok = keep_parts(use, &use->chosen[i]);
     }
     return ok ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
@@ -433,16 +466,22 @@ static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *input
                                             .n_drops = settings->drops.n};
     costeer_error err = {.code = COSTEER_OK};
     const costeer_err code = costeer_select(use->selector, &request, &of->selection, &err);
+    if (code == COSTEER_EMODEL && !is_asked_for(settings)) {
+        return use_all(use, settings, "the SLM cannot judge");
+    }
     if (code != COSTEER_OK) {
         return code == COSTEER_ECANCELED ? cs_interrupt_exit_code()
                                          : cs_fail(cs_exit_code(code), "%s: %s", inputs->context_names[i], err.message);
     }
     if (!is_asked_for(settings) && of->selection.scale < COSTEER_SELECT_SCALE_MIN) {
         costeer_selection_dispose(&of->selection);
-        return use_all(use, settings, "the SLM does not tell");
+        use->is_undecided = true;
+        tell_all(settings, "the SLM does not tell");
+        return CS_EXIT_OK;
     }
-    const int exit_code = use_kept(use, settings, inputs->contexts[i], &of->selection);
+    const int exit_code = use_kept(use, inputs->contexts[i], &of->selection);
     if (exit_code != CS_EXIT_OK) {
+        costeer_selection_dispose(&of->selection);
         return exit_code;
     }
     of->name = inputs->context_names[i];
@@ -474,7 +513,8 @@ static void forget(cs_use *use)
     }
     memset(use->chosen, 0, sizeof use->chosen);
     use->n = 0;
-    use->why_all = use->selector == NULL ? use->why_all : NULL; /* of one request */
+    use->is_undecided = false;
+    use->choice_us = 0;
 }
 
 int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
@@ -487,8 +527,24 @@ int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair,
         use->why_all = "no SLM was loaded";
         return CS_EXIT_OK;
     }
-    return costeer_model_get_info(pair->slm)->role[0] != '\0' ? use_all(use, settings, "the built-in models do not tell")
-                                                              : CS_EXIT_OK;
+    if (costeer_model_get_info(pair->slm)->role[0] != '\0') {
+        use->why_all = "the built-in models do not tell";
+        if (settings->verbose || cs_stderr_is_terminal()) { /* as the summary: who tries them out has nothing to hide */
+            tell_all(settings, use->why_all);
+        }
+    }
+    return CS_EXIT_OK;
+}
+
+static int choose_all(cs_use *use, const cs_settings *settings, cs_inputs *inputs)
+{
+    char *query = make_request(inputs);
+    int exit_code = query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
+    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && cs_use_is_on(use, settings) && !use->is_undecided; i++) {
+        exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, query, i) : CS_EXIT_OK;
+    }
+    free(query);
+    return exit_code;
 }
 
 int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights, cs_inputs *inputs)
@@ -497,22 +553,17 @@ int cs_use_choose(cs_use *use, const cs_settings *settings, const cs_pair *pair,
     if (!cs_use_is_on(use, settings) || inputs->n_contexts == 0) {
         return CS_EXIT_OK;
     }
-    int exit_code = use->selector == NULL ? create_selector(use, settings, pair, slm_has_weights) : CS_EXIT_OK;
-    char *query = make_request(inputs);
-    if (query == NULL && exit_code == CS_EXIT_OK) {
-        exit_code = cs_fail(CS_EXIT_INTERNAL, "out of memory");
-    }
-    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && use->why_all == NULL; i++) {
-        exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, query, i) : CS_EXIT_OK;
-    }
-    free(query);
+    const int64_t begin_us = cs_clock_us();
+    int exit_code = create_selector(use, settings, pair, slm_has_weights, inputs);
+    exit_code = exit_code == CS_EXIT_OK && use->selector != NULL ? choose_all(use, settings, inputs) : exit_code;
+    rest(use, settings);
+    use->choice_us = cs_clock_us() - begin_us;
     if (exit_code == CS_EXIT_OK) {
         cs_use_tell_unused(settings, use->chosen, use->n);
     }
     if (exit_code == CS_EXIT_OK && settings->confirm) {
         exit_code = confirm_all(use);
     }
-    exit_code = exit_code == CS_EXIT_OK ? keep_used(use, settings) : exit_code;
     return exit_code == CS_EXIT_OK ? replace(use, inputs) : exit_code;
 }
 

@@ -26,7 +26,9 @@ typedef struct cs_use {
     size_t n;
     char **kept; /**< [n_kept] texts of the parts that the last turn of a conversation used */
     size_t n_kept;
-    const char *why_all; /**< why everything is used though nobody said so; NULL: it is not */
+    const char *why_all; /**< why everything is used though nobody said so, for as long as the program runs; NULL: it is not */
+    bool is_undecided;   /**< the model could not tell for the last request, and everything was used */
+    int64_t choice_us;   /**< the last choice took, loading a selector's model included, waiting for the person not */
 } cs_use;
 
 /** True where parts are chosen: with --use needed or an option that changes the choice, or by default if the model can judge. */
@@ -56,7 +58,9 @@ void cs_use_tell_unused(const cs_settings *settings, const cs_chosen *chosen, si
 /** The field "selection": JSON null where everything is used. NULL when memory is out. */
 json_t *cs_use_describe(const cs_use *use);
 
-/** ", 3 of 9 parts used", or "" where everything is, or nothing was there. Returns buffer. */
+#define CS_USE_SUMMARY_SIZE 96
+
+/** ", 3 of 9 parts used (chosen in 1.2 s)", or "" where everything is, or nothing was there. Returns buffer. */
 const char *cs_use_summary(const cs_use *use, char *buffer, size_t size);
 
 /** A part as costeer select prints it. NULL when memory is out. */
@@ -65,8 +69,27 @@ json_t *cs_use_describe_part(const costeer_selection *of, const char *context, s
 /** Print a part in one line, with '+' where it is used. */
 void cs_use_print_part(const costeer_selection *of, const char *context, size_t i, cs_output *out);
 
+/** What the last choice used stays in use for the later turns of a conversation. Returns an exit code. */
+int cs_use_keep(cs_use *use);
+
 /** Forget what earlier turns of a conversation used. */
 void cs_use_begin_anew(cs_use *use);
+
+/* ---- records (use_record.c) ---- */
+
+/** The field "select_ms": how long the choice took; JSON null where nothing was chosen. NULL when memory is out. */
+json_t *cs_use_describe_time(const cs_use *use);
+
+/** Write the choice as a line of --trace, where there is one. False when that failed. */
+bool cs_use_trace(const cs_use *use, cs_output *trace);
+
+/**
+ * The choice from one context as a line of --audit: which bytes were parts and which were used, and a number by which the text is
+ * recognised; none of its words.
+ *
+ * @return malloc'ed; NULL when memory is out
+ */
+char *cs_use_audit_line(const cs_chosen *chosen);
 
 void cs_use_dispose(cs_use *use);
 
