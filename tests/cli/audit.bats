@@ -227,3 +227,39 @@ places='[(x["place"], x["text"]) for x in d["context_runs"]]'
     audited 3
     json "$out" 'd["violations"] == 1'
 }
+
+# selection CONTEXT PARTS USED: a line on what was chosen from a text.
+selection() {
+    python3 - "$@" <<'END'
+import json, sys
+text, total = open(sys.argv[1], "rb").read().rstrip(b"\n"), 0xcbf29ce484222325
+for byte in text:
+    total = (total ^ byte) * 0x100000001b3 % 2**64
+places = [[int(x) for x in part.split(",") if x] for part in sys.argv[2:4]]
+print(json.dumps({"bytes": 0, "context": f"{len(text)}-{total:016x}", "kind": "selection", "parts": places[0], "position": None,
+                  "text": "", "tokens": [], "used": places[1]}))
+END
+}
+
+@test "words of parts that were not used are named as such; one that a used part has too is not" {
+    printf 'I like tea.\nMy dog Rufus likes tea.\nMy boss is ill.\n' >"$context"
+    { selection "$context" 0,11,12,35,36,51 0,11; open "Hello"; correct 0 "I like my tea. Rufus is ill." 7; close; } >"$file"
+    audited 0
+    json "$out" 'd["context_parts"] == {"used": 1, "stayed": 2} and d["messages"] == 3'
+    json "$out" '{w["word"]: w["stayed"] for w in d["context_words"]} == {"I": False, "like": False, "my": True, "tea": False, "Rufus": True, "is": True, "ill": True}'
+    run --separate-stderr costeer audit "$file" --context "$context"
+    succeeded
+    [[ $output == *"parts        1 used, 2 not; 4 words of the latter in the answer"*"  Rufus (of a part that was not used): Rufus is ill."* ]]
+    # used by a later answer, it has not stayed
+    { selection "$context" 0,11,12,35,36,51 0,11; open "Hello"; close; selection "$context" 0,11,12,35,36,51 36,51; open "Hello"; correct 0 "ill" 7; close; } >"$file"
+    audited 0
+    json "$out" 'd["context_parts"] == {"used": 2, "stayed": 1} and not d["context_words"][0]["stayed"]'
+    for places in "0,11,12 0" "0,11 11,5" "0,11 0,99999999999"; do
+        # shellcheck disable=SC2086  # two arguments
+        selection "$context" $places >"$file"
+        run --separate-stderr costeer audit "$file" --context "$context"
+        failed_with 3 'sent.jsonl:1: (names places that are none|holds a value of a wrong type)'
+    done
+    selection "$context" 0,11,12,9000 0,9000 >"$file" # beyond the end: taken as far as it goes
+    audited 0
+}

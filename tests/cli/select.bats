@@ -161,6 +161,79 @@ assert all(reason is None for _, reason in anew)       # a new conversation keep
 PY
 }
 
+@test "chat: /pin and /drop hold from the next question on, and /compare chooses nothing" {
+    printf '/parts\nWrite an invitation.\n/pin milk\n/drop\n/drop TEA\nPlan my day.\n/compare\n/parts\n/pin off\n/drop off\n' |
+        costeer chat --use needed --verbose --max-tokens 1 --context "$notes" >"$out" 2>"$out.err"
+    grep -qx 'nothing was chosen yet' "$out"
+    grep -qx '"milk"' "$out" && grep -qx '"TEA"' "$out" && [ "$(grep -cx none "$out")" -eq 3 ]
+    grep -qE '^\+ .* milk  \(pinned\)$' "$out" && grep -qE '^  .* I like tea\.  \(dropped\)$' "$out"
+    [ "$(grep -c 'of 4 parts used' "$out.err")" -eq 3 ] # two questions and the comparison, which shows the last choice
+    run --separate-stderr costeer chat --use all --context "$notes" <<<'/pin milk'
+    failed_with 2 '/pin: not with --use all'
+    # with the built-in models, a text that is pinned asks for a choice
+    printf '/parts\n/drop tea\nPlan my day.\n/parts\n' | costeer chat --max-tokens 1 --context "$notes" >"$out"
+    grep -qx 'all parts of the contexts are used' "$out" && grep -qF 'I like tea.  (dropped)' "$out"
+}
+
+@test "without --use a foreign model chooses where it can; where it cannot, everything is used and a line says so" {
+    "$helpers/gguf.py" no-role "$slm" "$BATS_TEST_TMPDIR/own.gguf"
+    run --separate-stderr costeer generate --json --slm "$BATS_TEST_TMPDIR/own.gguf" --max-tokens 4 --context "$notes" "$query"
+    [ "$status" -eq 0 ]
+    printf '%s' "$output" >"$out"
+    if [ -z "$stderr" ]; then
+        json "$out" 'len(d["selection"]) == 1 and d["select_ms"] > 0'
+    else
+        [[ $stderr == "costeer: all parts of the contexts are used: the SLM does not tell"* && ${#stderr_lines[@]} -eq 1 ]]
+        json "$out" 'd["selection"] is None and d["select_ms"] is None'
+    fi
+    "$helpers/gguf.py" tokens "$BATS_TEST_TMPDIR/own.gguf" "$BATS_TEST_TMPDIR/mute.gguf" q
+    run --separate-stderr costeer generate --slm "$BATS_TEST_TMPDIR/mute.gguf" --max-tokens 4 --context "$notes" "$query"
+    failed_with 0 'all parts of the contexts are used: the SLM cannot judge'
+    run --separate-stderr costeer generate --slm "$BATS_TEST_TMPDIR/mute.gguf" --quiet --max-tokens 4 --context "$notes" "$query"
+    succeeded
+    for command in "generate --use needed" "generate --confirm" "compare --use needed" "chat --use needed"; do
+        # shellcheck disable=SC2086  # a command and its option
+        run --separate-stderr costeer $command --slm "$BATS_TEST_TMPDIR/mute.gguf" --context "$notes" ${query:+$([[ $command == chat* ]] || printf %s Write)} <<<"$query"
+        failed_with 4 'has no token for "yes"'
+    done
+    "$helpers/gguf.py" no-template "$slm" "$BATS_TEST_TMPDIR/bare.gguf"
+    run --separate-stderr costeer generate --selector "$BATS_TEST_TMPDIR/bare.gguf" --context "$notes" "$query"
+    failed_with 4 'has no chat template'
+    # a template that is given for the SLM is also that of its choice
+    costeer generate --json --slm "$BATS_TEST_TMPDIR/bare.gguf" --slm-template chatml --use needed --max-tokens 4 --context "$notes" "$query" >"$out"
+    json "$out" 'd["selection"][0]["n_used"] + d["selection"][0]["n_left"] == 4'
+}
+
+@test "compare uses all unless told otherwise, and says how many parts it used" {
+    costeer compare --max-tokens 2 --context "$notes" "$query" >"$out"
+    ! grep -q 'parts used' "$out"
+    costeer compare --max-tokens 2 --use needed --pin Mia --trace "$out.trace" --context "$notes" "$query" >"$out"
+    grep -qE '^[1-4] of 4 parts used \(chosen in [0-9.]+ s\)$' "$out"
+    json_lines "$out.trace" 'sum("selection" in x for x in d) == 1 and d[0]["select_ms"] > 0 and "position" in d[1]'
+}
+
+@test "the audit knows how many parts were used, and names words of the others that were said all the same" {
+    start_node
+    printf '\nI am Mia.\nI like tea.\nMy city is Gothenburg.\n\n' >"$notes"
+    costeer generate --cloud "$node_url" --audit "$out.sent" --max-tokens 40 --pin Mia --pin tea --drop city --context "$notes" "$query" >"$out.text"
+    costeer audit --json --context "$notes" "$out.sent" >"$out"
+    json "$out" 'd["context_parts"] == {"used": 2, "stayed": 1} and d["kinds"]["selection"]["n"] == 1'
+    json "$out" 'all(w["stayed"] == (w["word"].lower() in ("my", "city", "is", "gothenburg")) for w in d["context_words"])'
+    costeer audit --context "$notes" "$out.sent" | grep -qE '^parts        2 used, 1 not; [0-4] words of the latter in the answer$'
+    ! grep -qE 'Gothenburg|"text":"[^"]*Mia' <(grep '"kind":"selection"' "$out.sent") # places, no words
+    # a later turn that uses another part
+    printf '%s\n/drop off\n/pin city\nPlan my day.\n' "$query" |
+        costeer chat --cloud "$node_url" --audit "$out.sent" --max-tokens 4 --pin Mia --pin tea --drop city --context "$notes" >"$out.text"
+    costeer audit --json --context "$notes" "$out.sent" >"$out"
+    json "$out" 'd["context_parts"] == {"used": 3, "stayed": 0} and d["kinds"]["selection"]["n"] == 2'
+    json "$out" 'not any(w["stayed"] for w in d["context_words"])'
+    # a text that nothing was chosen from
+    echo 'Another text.' >"$notes"
+    costeer audit --json --context "$notes" "$out.sent" >"$out"
+    json "$out" 'd["context_parts"] is None'
+    stop_node
+}
+
 # confirm KEYS: what generate says to a person who types them.
 confirm() {
     python3 - "$1" "$COSTEER" generate --json --use needed --drop tea --pin Mia --confirm --max-tokens 4 --context "$notes" "$query" <<'PY'
@@ -184,6 +257,13 @@ PY
 }
 
 @test "the person has the last word" {
+    confirm $'2 3\n3 1\n3 x\n2-3 99\n\n' >"$out" # what is wrong changes nothing
+    [ "$(grep -c 'no headings' "$out")" -eq 3 ]
+    grep -o '{"method".*' "$out" | tr -d '\r' >"$out.json"
+    json "$out.json" '[p["used"] for p in d["selection"][0]["parts"]][1:3] == [False, True]'
+    confirm $'1-6\n\n' >"$out" # all that are no headings
+    grep -o '{"method".*' "$out" | tr -d '\r' >"$out.json"
+    json "$out.json" '[p["used"] for p in d["selection"][0]["parts"]][1:3] == [False, True]'
     confirm $'2 3\n1\n\n' >"$out"
     grep -q '   2 + I am Mia\.' "$out"
     grep -q '   3 + I like tea\.' "$out"
@@ -193,6 +273,12 @@ PY
     run confirm $'q\n'
     [ "$status" -eq 2 ]
     [[ $output == *'nothing was sent'* ]]
+    printf 'I am Mia.\nA\xc2\x9b2J\x1b[31mB\x7f tea\n' >"$notes" # what a terminal would obey
+    confirm $'\n' >"$out"
+    grep -q 'A 2J \[31mB  tea' "$out"
+    ! LC_ALL=C grep -q $'\xc2\x9b' <(sed -n '/^{/!p' "$out")
+    costeer select --context "$notes" "$query" >"$out"
+    ! LC_ALL=C grep -qE $'\xc2\x9b|\x1b|\x7f' "$out"
 }
 
 @test "without --use: the built-in models use everything and say so; an option of the choice asks for one" {

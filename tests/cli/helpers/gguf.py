@@ -5,6 +5,7 @@
     gguf.py tokens IN OUT LETTER     give every token of text another one, of this letter and its id; drop the bytes
     gguf.py architecture IN OUT NAME say that it is of another architecture
     gguf.py no-template IN OUT       leave the chat template out
+    gguf.py no-role IN OUT           do not say that it is one of this project's models
     gguf.py end-of-turn IN OUT TEXT  its turns end with another token than <|im_end|>, which nothing but the template tells
     gguf.py no-tensors IN OUT        leave the weights out: a vocabulary, as llama.cpp's ggml-vocab-*.gguf are
     gguf.py nan IN OUT TENSOR        fill a tensor of 32-bit floats with NaN
@@ -107,6 +108,8 @@ def main():
         keys.pop("tokenizer.ggml.eot_token_id", None)
     elif what == "no-template":
         del keys["tokenizer.chat_template"]
+    elif what == "no-role":
+        del keys["costeer.role"]
     elif what == "no-tensors":
         tensors, data = [], bytearray()
     elif what == "nan":
