@@ -145,7 +145,7 @@ import json, sys
 lines = [x.strip("-* ") for row in open(sys.argv[1], encoding="utf-8") for x in json.loads(row)["context"].split("\n")]
 print("\n".join("- " + x for x in [x for x in lines if x and x[-1] != ":"][:40]))
 PY
-    printf 'Plan my day.\n/parts\nExplain the difference between a comet and an asteroid in ten sentences.\n/parts\n/new\nWrite a song for her.\n/parts\n' |
+    printf 'Write a song for her.\n/parts\nExplain the difference between a comet and an asteroid in ten sentences.\n/parts\n/new\nPlan my day.\n/parts\n' |
         costeer chat --use needed --max-tokens 1 --context "$BATS_TEST_TMPDIR/many" >"$out"
     python3 - "$out" <<'PY'
 import re, sys
