@@ -5,6 +5,7 @@
 #include "cli/cmd_eval.h"
 #include "cli/json.h"
 
+#include <costeer/select.h>
 #include <costeer/version.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -168,7 +169,8 @@ static int set_contract(json_t *object, const cs_eval_run *run)
 static json_t *describe_use(const cs_eval_run *run)
 {
     const bool is_needed = strcmp(run->settings->use, "needed") == 0;
-    return json_pack("{s:s, s:o}", "what", run->settings->use, "selector",
+    return json_pack("{s:s, s:o, s:o}", "what", run->settings->use, "threshold",
+                     is_needed ? json_real(COSTEER_SELECT_THRESHOLD) : json_null(), "selector",
                      is_needed ? describe_model(run->selector, NULL, run->settings->common.selector, true) : json_null());
 }
 

@@ -49,7 +49,8 @@ typedef struct item_sums {
 struct cs_eval_table {
     const costeer_eval_item *items;
     size_t n_items;
-    item_sums *sums; /* [n_items] */
+    item_sums *sums;         /* [n_items] */
+    json_int_t chosen[3][2]; /* labelled parts by label: chosen, all; over the first item's rows */
 };
 
 cs_eval_table *cs_eval_table_create(const costeer_eval_item *items, size_t n_items)
@@ -94,6 +95,21 @@ void cs_eval_table_add(cs_eval_table *table, size_t item, const json_t *line)
     const json_t *judge = json_object_get(line, "judge");
     sums->judge_logprob += json_number_value(json_object_get(judge, "logprob"));
     sums->judge_tokens += json_number_value(json_object_get(judge, "n_tokens"));
+    static const char *const labels[] = {"needed", "fine", "inappropriate"};
+    for (size_t i = 0; i < 6 && item == 0; i++) {
+        const json_t *counts = json_object_get(json_object_get(line, "choice"), labels[i / 2]);
+        table->chosen[i / 2][i % 2] += json_integer_value(json_array_get(counts, i % 2));
+    }
+}
+
+static void print_choice(cs_output *out, const cs_eval_table *table, const char *use)
+{
+    const json_int_t(*c)[2] = table->chosen;
+    if (c[0][1] > 0) {
+        cs_output_print(out, "--use %s: %lld of %lld needed parts used, %lld of %lld fine, %lld of %lld inappropriate\n", use,
+                        (long long)c[0][0], (long long)c[0][1], (long long)c[1][0], (long long)c[1][1], (long long)c[2][0],
+                        (long long)c[2][1]);
+    }
 }
 
 static double value_of(const mean *m)
@@ -220,6 +236,7 @@ int cs_eval_table_print(const cs_eval_table *table, const cs_eval_settings *sett
         for (size_t i = 0; i < table->n_items; i++) {
             print_item(&out, table, i, width);
         }
+        print_choice(&out, table, settings->use);
     }
     int error = cs_output_close(&out);
     return error != 0 && exit_code == CS_EXIT_OK ? cs_fail_output(out.name, error) : exit_code;

@@ -82,7 +82,8 @@ static void mark_chosen(const costeer_eval_row *row, const costeer_selection *se
 
 static int choose_needed(costeer_selector *selector, const costeer_eval_row *row, choice *out)
 {
-    const costeer_select_request request = {.query = row->query, .context = row->context, .threshold = (double)NAN};
+    const costeer_select_request request = {
+        .query = row->query, .context = row->context != NULL ? row->context : "", .threshold = (double)NAN};
     costeer_selection selection = {.n_used = 0};
     costeer_error err = {.code = COSTEER_OK};
     const costeer_err code = costeer_select(selector, &request, &selection, &err);
@@ -128,8 +129,12 @@ static int choose_labelled(const costeer_eval_row *row, choice *out)
     return CS_EXIT_OK;
 }
 
+/* A row without a context stays as it is. */
 static int apply(costeer_eval_row *row, const choice *c)
 {
+    if (row->context == NULL || row->context[0] == '\0') {
+        return CS_EXIT_OK;
+    }
     costeer_error err = {.code = COSTEER_OK};
     return costeer_eval_row_choose(row, c->text, c->n_used, c->n_left, c->is_chosen, &err) == COSTEER_OK ? CS_EXIT_OK
                                                                                                          : cs_fail_error(&err);
@@ -168,11 +173,14 @@ static bool take(const char *line, size_t n_bytes, costeer_eval_row *row)
     const json_t *list = json_object_get(object, "labelled");
     choice c = {.text = NULL};
     const char *text = json_string_value(json_object_get(object, "text"));
-    bool ok = id != NULL && text != NULL && strcmp(id, row->id) == 0 && json_array_size(list) == row->n_parts;
+    const json_int_t n_used = json_integer_value(json_object_get(object, "used"));
+    const json_int_t n_left = json_integer_value(json_object_get(object, "left"));
+    bool ok = id != NULL && text != NULL && strcmp(id, row->id) == 0 && json_array_size(list) == row->n_parts && n_used >= 0 &&
+              n_left >= 0;
     if (ok) {
         c = (choice){.text = strdup(text),
-                     .n_used = (size_t)json_integer_value(json_object_get(object, "used")),
-                     .n_left = (size_t)json_integer_value(json_object_get(object, "left")),
+                     .n_used = (size_t)n_used,
+                     .n_left = (size_t)n_left,
                      .is_chosen = calloc(row->n_parts + 1, sizeof *c.is_chosen)};
         ok = c.text != NULL && c.is_chosen != NULL;
     }

@@ -208,6 +208,29 @@ static void method_row(cs_report_out *out, const costeer_eval_report *report, si
     cs_table_row_end(out);
 }
 
+/* What the methods were given of the contexts, where that was not all. */
+static void write_choice(cs_report_out *out, const costeer_eval_report *report)
+{
+    const cs_results *r = &report->results;
+    const char *what = json_string_value(json_object_get(json_object_get(r->run, "use"), "what"));
+    const bool is_labelled = what != NULL && strcmp(what, "labelled") == 0;
+    char text[320];
+    if (!r->has_choice) {
+        return;
+    }
+    const int n =
+        snprintf(text, sizeof text, "The methods were given %s",
+                 is_labelled ? "the parts that the rows label as needed, which is a choice without errors (--use labelled)"
+                             : "the parts of each context that the device chose (--use needed)");
+    if (r->chosen[0][1] > 0 && n > 0 && (size_t)n < sizeof text) {
+        (void)snprintf(text + n, sizeof text - (size_t)n, ": %lld of %lld needed, %lld of %lld fine, %lld of %lld inappropriate",
+                       (long long)r->chosen[0][0], (long long)r->chosen[0][1], (long long)r->chosen[1][0],
+                       (long long)r->chosen[1][1], (long long)r->chosen[2][0], (long long)r->chosen[2][1]);
+    }
+    (void)strncat(text, ".", sizeof text - strlen(text) - 1);
+    cs_out_paragraph(out, text);
+}
+
 void cs_report_write_methods(cs_report_out *out, const costeer_eval_report *report)
 {
     bool is_truncated = false;
@@ -231,6 +254,7 @@ void cs_report_write_methods(cs_report_out *out, const costeer_eval_report *repo
         method_row(out, report, i, is_truncated);
     }
     cs_table_end(out);
+    write_choice(out, report);
 }
 
 /* ---- measures ---------------------------------------------------------------------------------------------------- */

@@ -153,6 +153,17 @@ static void keep_example(cs_results_label *label, int32_t row, json_t *answer)
     }
 }
 
+static void add_choice(cs_results *results, const json_t *choice)
+{
+    static const char *const labels[] = {"needed", "fine", "inappropriate"};
+    results->has_choice = results->has_choice || json_is_object(choice);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            results->chosen[i][k] += json_integer_value(json_array_get(json_object_get(choice, labels[i]), k));
+        }
+    }
+}
+
 static costeer_err on_result(cs_results *results, json_t *line, int64_t number, costeer_error *err)
 {
     const char *row = cs_results_text(line, "row");
@@ -175,6 +186,9 @@ static costeer_err on_result(cs_results *results, json_t *line, int64_t number, 
         }
     }
     record.tops[CS_MEASURE_BROKEN_WORDS] = cs_results_words_count(results, line);
+    if (label == 0) {
+        add_choice(results, json_object_get(line, "choice"));
+    }
     results->labels[label].n++;
     results->labels[label].n_truncated += json_is_true(json_object_get(line, "truncated"));
     results->records[results->n_records++] = record;

@@ -51,9 +51,11 @@ typedef struct cs_results {
     cs_record *records; /**< by label, then row */
     size_t n_records;
     size_t capacity;
-    cs_intern rows;  /**< names */
-    cs_intern words; /**< of the answers that models wrote by themselves */
-    bool is_cut;     /**< the last line was incomplete */
+    cs_intern rows;          /**< names */
+    cs_intern words;         /**< of the answers that models wrote by themselves */
+    json_int_t chosen[3][2]; /**< labelled parts by label: in what was chosen, and all; of the first item's rows */
+    bool has_choice;         /**< the methods were given a choice of parts */
+    bool is_cut;             /**< the last line was incomplete */
 } cs_results;
 
 /** Read the files. Dispose of the results in every case. */

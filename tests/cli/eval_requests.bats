@@ -152,10 +152,11 @@ PY
         row b dev "$good"
     } >"$data"
     command=("${requests[@]}" --data "$data" --method slm+context --use labelled)
-    costeer "${command[@]}" --out "$dir" >/dev/null
+    run --separate-stderr costeer "${command[@]}" --out "$dir"
+    [ "$status" -eq 0 ] && [[ $output == *"--use labelled: 2 of 2 needed parts used, 0 of 0 fine, 0 of 2 inappropriate"* ]]
     json_lines "$dir/results.jsonl" 'all(x["choice"] == {"used": 1, "left": 1, "needed": [1, 1], "fine": [0, 0], "inappropriate": [0, 1]} for x in d)'
     json_lines "$dir/chosen.jsonl" '[(x["row"], x["text"], x["labelled"]) for x in d] == [("a", "I am Ann.", [True, False]), ("b", "I am Ann.", [True, False])]'
-    json "$dir/run.json" 'd["use"] == {"what": "labelled", "selector": None}'
+    json "$dir/run.json" 'd["use"] == {"what": "labelled", "threshold": None, "selector": None}'
     # the same answers as to notes that have the needed part alone
     printf '%s\n' '{"id": "a", "query": "Write a card.", "context": "I am Ann."}' >"$BATS_TEST_TMPDIR/alone.jsonl"
     costeer eval --task generic --max-tokens 24 --ctx-size 2048 --data "$BATS_TEST_TMPDIR/alone.jsonl" --method slm+context --out "$BATS_TEST_TMPDIR/alone" >/dev/null
@@ -164,6 +165,9 @@ import json, sys
 a, b = (json.loads(open(name).readline())["answer"] for name in sys.argv[1:])
 assert a == b, (a, b)
 PY
+    run --separate-stderr costeer report "$dir" --rounds 100
+    [ "$status" -eq 0 ] && [[ $output == *"a choice without errors (--use labelled): 2 of 2 needed, 0 of 0 fine, 0 of 2 inappropriate."* ]]
+    rm "$dir/report.html" "$dir/report.md"
     # cut in the second choice and before the second answer
     cp -r "$dir" "$dir.whole"
     for file in chosen results; do
@@ -183,6 +187,9 @@ PY
     costeer "${requests[@]}" --data "$data" --method costeer --use needed --out "$dir" >/dev/null
     json "$dir/run.json" 'd["use"]["what"] == "needed" and d["use"]["selector"]["file_bytes"] > 0'
     json_lines "$dir/results.jsonl" 'd[0]["choice"]["used"] + d[0]["choice"]["left"] == 2'
+    printf '%s\n' '{"id": "a", "query": "Write a card.", "context": ""}' '{"id": "b", "query": "Write a card.", "context": "I am Ann."}' >"$BATS_TEST_TMPDIR/generic"
+    costeer eval --task generic --max-tokens 8 --data "$BATS_TEST_TMPDIR/generic" --method costeer --use needed --out "$dir.generic" >/dev/null
+    json_lines "$dir.generic/results.jsonl" 'd[0]["choice"] is None and d[1]["choice"]["used"] + d[1]["choice"]["left"] == 1'
     refused() { # refused MESSAGE OPTION…
         local message=$1
         shift
