@@ -1,6 +1,6 @@
 /*
- * Parts and words. A word that is both in a part that was used and in one that stayed is not counted against the latter: the answer
- * may have it from the former. In a conversation a part has stayed that no turn used.
+ * Parts and words. A word that is both in a part that was used and in one that stayed is not counted against the latter: the
+ * answer may have it from the former. In a conversation a part has stayed that no turn used.
  */
 #include "cli/audit_parts.h"
 
