@@ -110,7 +110,7 @@ static bool divide(division *d, const cs_audit_file *audit, const char *context)
         count_parts(d, last, n_bytes, context, used);
         d->is_any = true;
     } else { /* all of it */
-        memcpy(used, context, n_bytes);
+        memcpy(used, context, n_bytes + 1);
         memset(stayed, ' ', n_bytes);
     }
     return true;
