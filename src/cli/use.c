@@ -531,17 +531,15 @@ static void forget(cs_use *use)
 
 int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
 {
-    const bool is_default = settings->use == NULL && settings->is_needed_default && !is_asked_for(settings);
-    if (!is_default || settings->contexts.n == 0) {
+    if (settings->use != NULL || !settings->is_needed_default) {
         return CS_EXIT_OK;
     }
     if (pair->slm == NULL || !slm_has_weights) {
         use->why_all = "no SLM was loaded";
-        return CS_EXIT_OK;
-    }
-    if (costeer_model_get_info(pair->slm)->role[0] != '\0') {
+    } else if (costeer_model_get_info(pair->slm)->role[0] != '\0') {
         use->why_all = "the built-in models do not tell";
-        if (settings->verbose || cs_stderr_is_terminal()) { /* as the summary: who tries them out has nothing to hide */
+        const bool concerns = settings->contexts.n > 0 && !is_asked_for(settings);
+        if (concerns && (settings->verbose || cs_stderr_is_terminal())) { /* as the summary */
             tell_all(settings, use->why_all);
         }
     }
