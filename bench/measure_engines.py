@@ -140,8 +140,8 @@ class Device:
             with open(context, "w", encoding="utf-8") as f:
                 f.write(row["context"])
             is_cloud = "--cloud" in arguments
-            command = [self.program, "generate", "--json", "--quiet", "--max-tokens", str(n_tokens), "--context", context, "--trace",
-                       trace, *self.slm, *(("--audit", audit) if is_cloud else self.llm), *map(str, arguments), "--", row["query"]]
+            command = [self.program, "generate", "--json", "--quiet", "--max-tokens", str(n_tokens), "--use", "all", "--context", context,
+                       "--trace", trace, *self.slm, *(("--audit", audit) if is_cloud else self.llm), *map(str, arguments), "--", row["query"]]
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ANSWER_TIMEOUT_S)
             if done.returncode != 0:
                 lines = done.stderr.strip().splitlines() or ["no message"]

@@ -95,8 +95,9 @@ static const kind kinds[CS_AUDIT_KINDS] = {
                               {"stream", BOOLEAN, true},
                               {"top_k", INTEGER, true}}},
     [CS_AUDIT_ANSWER] = {"answer", true, {NO_POSITION}},
-    [CS_AUDIT_SELECTION] =
-        {"selection", false, {NO_POSITION, {"context", TEXT, true}, {"parts", TOKENS, true}, {"used", TOKENS, true}}},
+    [CS_AUDIT_SELECTION] = {"selection",
+                            false,
+                            {NO_POSITION, {"context", TEXT, true}, {"parts", TOKENS, true}, {"used", TOKENS, true}}},
 };
 
 const char *cs_audit_kind_name(int which)
@@ -243,7 +244,8 @@ static int check_line(const reader *r, json_t *line, int *which)
         return damaged(r, "holds tokens or text, which this kind has not: ", kinds[*which].name);
     }
     if (exit_code == CS_EXIT_OK && *which == CS_AUDIT_SELECTION &&
-        !(cs_audit_places_are_right(json_object_get(line, "parts")) && cs_audit_places_are_right(json_object_get(line, "used")))) {
+        !(cs_audit_places_are_right(json_object_get(line, "parts")) &&
+          cs_audit_places_are_right(json_object_get(line, "used")))) {
         return damaged(r, "names places that are none", "");
     }
     return exit_code;

@@ -1,6 +1,6 @@
 /*
- * Parts and words. A word that is both in a part that was used and in one that stayed is not counted against the latter: the answer
- * may have it from the former. In a conversation a part has stayed that no turn used.
+ * Parts and words. A word that is both in a part that was used and in one that stayed is not counted against the latter: the
+ * answer may have it from the former. In a conversation a part has stayed that no turn used.
  */
 #include "cli/audit_parts.h"
 
@@ -110,7 +110,7 @@ static bool divide(division *d, const cs_audit_file *audit, const char *context)
         count_parts(d, last, n_bytes, context, used);
         d->is_any = true;
     } else { /* all of it */
-        memcpy(used, context, n_bytes);
+        memcpy(used, context, n_bytes + 1);
         memset(stayed, ' ', n_bytes);
     }
     return true;

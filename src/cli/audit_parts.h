@@ -1,4 +1,5 @@
-/* Which parts of the contexts were used, as the lines "selection" of an audit say, and which words of the others were said all the same. */
+/* Which parts of the contexts were used, as the lines "selection" of an audit say, and which words of the others were said all
+ * the same. */
 #ifndef CS_CLI_AUDIT_PARTS_H
 #define CS_CLI_AUDIT_PARTS_H
 

@@ -297,7 +297,8 @@ static int open_models(cs_setup *setup)
         exit_code = load_models(setup);
     }
     if (exit_code == CS_EXIT_OK) {
-        exit_code = cs_use_settle(&setup->use, &setup->settings, &setup->pair, cs_choices_any(&setup->choices, costeer_method_uses_slm));
+        exit_code =
+            cs_use_settle(&setup->use, &setup->settings, &setup->pair, cs_choices_any(&setup->choices, costeer_method_uses_slm));
     }
     if (exit_code == CS_EXIT_OK) {
         exit_code = setup->settings.is_chat ? CS_EXIT_OK : cs_setup_choose_parts(setup); /* chat: at every question */

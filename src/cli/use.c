@@ -352,7 +352,8 @@ static int create_selector(cs_use *use, const cs_settings *settings, const cs_pa
                                                                  : cs_fail_error(&err);
 }
 
-/* The memory of the choice goes before the answer's is taken. In a conversation a selector's own model stays for the next turn. */
+/* The memory of the choice goes before the answer's is taken. In a conversation a selector's own model stays for the next turn.
+ */
 static void rest(cs_use *use, const cs_settings *settings)
 {
     costeer_selector_free(use->selector);
@@ -454,6 +455,15 @@ int cs_use_keep(cs_use *use)
 
 /* ---- choosing ---------------------------------------------------------------------------------------------------- */
 
+/* A line on a terminal, as long as the model is asked: with a large one that is seconds. */
+static void show_waiting(const cs_settings *settings, bool is_over)
+{
+    if (cs_progress_kind_of(settings->quiet, settings->verbose) == CS_PROGRESS_REWRITTEN) {
+        (void)fputs(is_over ? "\r\033[K" : "\rcosteer: choosing what the request needs ...", stderr);
+        (void)fflush(stderr);
+    }
+}
+
 static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *inputs, const char *query, size_t i)
 {
     cs_chosen *of = &use->chosen[use->n];
@@ -465,7 +475,9 @@ static int choose_one(cs_use *use, const cs_settings *settings, cs_inputs *input
                                             .drops = settings->drops.items,
                                             .n_drops = settings->drops.n};
     costeer_error err = {.code = COSTEER_OK};
+    show_waiting(settings, false);
     const costeer_err code = costeer_select(use->selector, &request, &of->selection, &err);
+    show_waiting(settings, true);
     if (code == COSTEER_EMODEL && !is_asked_for(settings)) {
         return use_all(use, settings, "the SLM cannot judge");
     }
@@ -519,17 +531,15 @@ static void forget(cs_use *use)
 
 int cs_use_settle(cs_use *use, const cs_settings *settings, const cs_pair *pair, bool slm_has_weights)
 {
-    const bool is_default = settings->use == NULL && settings->is_needed_default && !is_asked_for(settings);
-    if (!is_default || settings->contexts.n == 0) {
+    if (settings->use != NULL || !settings->is_needed_default) {
         return CS_EXIT_OK;
     }
     if (pair->slm == NULL || !slm_has_weights) {
         use->why_all = "no SLM was loaded";
-        return CS_EXIT_OK;
-    }
-    if (costeer_model_get_info(pair->slm)->role[0] != '\0') {
+    } else if (costeer_model_get_info(pair->slm)->role[0] != '\0') {
         use->why_all = "the built-in models do not tell";
-        if (settings->verbose || cs_stderr_is_terminal()) { /* as the summary: who tries them out has nothing to hide */
+        const bool concerns = settings->contexts.n > 0 && !is_asked_for(settings);
+        if (concerns && (settings->verbose || cs_stderr_is_terminal())) { /* as the summary */
             tell_all(settings, use->why_all);
         }
     }
@@ -540,7 +550,8 @@ static int choose_all(cs_use *use, const cs_settings *settings, cs_inputs *input
 {
     char *query = make_request(inputs);
     int exit_code = query != NULL ? CS_EXIT_OK : cs_fail(CS_EXIT_INTERNAL, "out of memory");
-    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && cs_use_is_on(use, settings) && !use->is_undecided; i++) {
+    for (size_t i = 0; i < inputs->n_contexts && exit_code == CS_EXIT_OK && cs_use_is_on(use, settings) && !use->is_undecided;
+         i++) {
         exit_code = inputs->weights[i] > 0.0 ? choose_one(use, settings, inputs, query, i) : CS_EXIT_OK;
     }
     free(query);

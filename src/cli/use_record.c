@@ -1,6 +1,6 @@
 /*
- * What is written down of a choice, for --json, --trace and --audit. The audit gets places and no words: it is for whoever has the
- * context at hand.
+ * What is written down of a choice, for --json, --trace and --audit. The audit gets places and no words: it is for whoever has
+ * the context at hand.
  */
 #include "cli/audit_parts.h"
 #include "cli/use.h"

@@ -140,24 +140,20 @@ setup() {
 }
 
 @test "chat: what an answer was given stays for the next one, /parts shows it, and /new forgets it" {
-    python3 - "$COSTEER_MODELS_DIR/eval/prompts.jsonl" >"$BATS_TEST_TMPDIR/many" <<'PY'
-import json, sys
-lines = [x.strip("-* ") for row in open(sys.argv[1], encoding="utf-8") for x in json.loads(row)["context"].split("\n")]
-print("\n".join("- " + x for x in [x for x in lines if x and x[-1] != ":"][:40]))
-PY
-    printf 'Write a song for her.\n/parts\nExplain the difference between a comet and an asteroid in ten sentences.\n/parts\n/new\nPlan my day.\n/parts\n' |
+    for i in {1..20}; do echo "- friend number $i likes $((i * 7919 % 9973)) things"; done >"$BATS_TEST_TMPDIR/many"
+    printf '%s\n' '/pin friend' 'Plan my day.' /parts '/pin off' 'Shorter, please.' /parts '/drop number 7 ' 'Shorter, please.' /parts \
+        '/drop off' /new 'Shorter, please.' /parts |
         costeer chat --use needed --max-tokens 1 --context "$BATS_TEST_TMPDIR/many" >"$out"
     python3 - "$out" <<'PY'
 import re, sys
-found = [re.search(r"^([+ ]) +(-?[0-9.]+)  (- .*?)(  \((\w+)\))?$", line.rstrip("\n")) for line in open(sys.argv[1], encoding="utf-8")]
-found = [f for f in found if f]
-assert len(found) == 120
-first, second, anew = ([(f[1] == "+", f[5]) for f in found[i:i + 40]] for i in (0, 40, 80))
-used = {i for i in range(40) if first[i][0]}
-kept = {i for i in range(40) if second[i][1] == "kept"}
-assert kept and kept <= used, (used, kept)
-assert all(second[i][0] for i in used)                 # nothing that was used goes
-assert all(reason is None for _, reason in anew)       # a new conversation keeps nothing
+found = [re.search(r"^([+ ]) +(-?[0-9.]+)  - friend number .*? things(  \((\w+)\))?$", line.rstrip("\n")) for line in open(sys.argv[1], encoding="utf-8")]
+found = [(f[1] == "+", f[4]) for f in found if f]
+assert len(found) == 80, len(found)
+first, second, third, anew = (found[i:i + 20] for i in (0, 20, 40, 60))
+assert all(part == (True, "pinned") for part in first)
+assert all(is_used for is_used, _ in second) and any(reason == "kept" for _, reason in second)  # though no longer pinned
+assert [is_used for is_used, _ in third] == [i != 6 for i in range(20)] and third[6][1] == "dropped"
+assert all(reason is None for _, reason in anew) and not all(is_used for is_used, _ in anew)    # a new conversation keeps nothing
 PY
 }
 

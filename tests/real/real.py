@@ -76,11 +76,12 @@ def run(*arguments, stdin=None):
 
 
 def generate(*options, query=QUERIES[0], notes=NOTES, max_tokens=40):
-    """`costeer generate` with a context; the trace is in .trace."""
+    """`costeer generate` with a context, all of it unless told otherwise; the trace is in .trace."""
+    use = () if "--use" in options else ("--use", "all")
     with tempfile.TemporaryDirectory() as name:
         path, trace = pathlib.Path(name) / "notes.txt", pathlib.Path(name) / "trace"
         path.write_text(notes, encoding="utf-8")
-        answer = run("generate", "--json", "--max-tokens", max_tokens, "--context", path, "--trace", trace, *options, query)
+        answer = run("generate", "--json", "--max-tokens", max_tokens, "--context", path, "--trace", trace, *use, *options, query)
         answer.trace = [json.loads(line) for line in trace.read_text(encoding="utf-8").splitlines()] if trace.exists() else []
     return answer
 
