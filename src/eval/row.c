@@ -460,6 +460,7 @@ costeer_err costeer_eval_row_choose(costeer_eval_row *row, const char *text, siz
     bool *kept = is_chosen != NULL && row->n_parts > 0 ? calloc(row->n_parts, sizeof *kept) : NULL;
     if (chosen == NULL || (kept == NULL && is_chosen != NULL && row->n_parts > 0)) {
         free(chosen);
+        free(kept);
         return no_memory(err);
     }
     if (kept != NULL) {
