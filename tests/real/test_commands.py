@@ -53,8 +53,9 @@ class CommandTest(real.TestCase):
         scores = []
         for request in ("Write to the caretaker about the heating.", "Write an invitation to my daughter's birthday."):
             done = self.ok("select", "--slm", real.model(LLM), "--context", notes, "--json", request)
-            again = self.ok("select", "--slm", real.model(LLM), "--context", notes, "--json", "--threads", 1, request)
-            self.assertEqual([p["used"] for p in done.json["parts"]], [p["used"] for p in again.json["parts"]])
+            if not real.QUICK:
+                again = self.ok("select", "--slm", real.model(LLM), "--context", notes, "--json", "--threads", 1, request)
+                self.assertEqual([p["used"] for p in done.json["parts"]], [p["used"] for p in again.json["parts"]])
             scores.append([p["score"] for p in done.json["parts"]])
         (heating, other), (elsewhere, birthday) = scores
         self.assertGreater(heating, other + 0.3, scores)
