@@ -8,8 +8,7 @@ set(costeer_cli_sources
   cli/cmd_generate.c cli/cmd_compare.c cli/cmd_prompt.c cli/cmd_select.c cli/cmd_score.c cli/cmd_policy.c cli/cmd_model.c cli/cmd_vocab.c cli/cmd_node.c
   cli/cmd_bench.c cli/cmd_bench_batch.c cli/cmd_bench_net.c cli/render_bench_net.c
   cli/cmd_eval.c cli/cmd_eval_options.c cli/cmd_eval_describe.c cli/cmd_eval_folder.c cli/cmd_eval_progress.c
-  cli/cmd_eval_rows.c cli/cmd_eval_table.c
-  cli/cmd_eval_rows.c cli/cmd_eval_use.c
+  cli/cmd_eval_rows.c cli/cmd_eval_table.c cli/cmd_eval_use.c
   cli/cmd_report.c cli/cmd_audit.c cli/audit_file.c cli/audit_show.c cli/audit_words.c cli/audit_parts.c cli/overlap.c
   cli/hub.c cli/cmd_pull.c cli/cmd_models.c cli/cmd_version.c cli/cmd_help.c)
 # What `costeer bench` measures with, relative to bench/.
